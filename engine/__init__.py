@@ -1,0 +1,1 @@
+"""The model: settings, chat text and the vLLM engine. Knows nothing of MMIF."""

@@ -1,0 +1,127 @@
+"""The engine's settings, why each default is what it is, and what vLLM is told."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from configuration import Settings
+from engine.model import MODEL_ID
+
+if TYPE_CHECKING:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+GIB = 1024**3
+
+# KV cache by the card's memory, both in GiB. The 2.2B model needs about 5 GiB for weights and encoder, and its KV cache
+# 192 KiB a token in bfloat16 (2 x 24 layers x 32 heads x 64 x 2 bytes): 1.5 GiB for one full context of 8192. Each row
+# leaves at least half of the card to its other users.
+_KV_CACHE_BY_CARD = ((14, 2.0), (20, 6.0), (36, 12.0), (70, 24.0))
+_KV_CACHE_LEAST = 1.5
+
+# On CPU the cache comes out of the host's memory, and two or three prompts keep a few cores busy.
+_KV_CACHE_ON_CPU = 2.0
+
+# Tokens computed in one step, prefill and decode together; the vision encoder's share of a step is as large. A frame
+# at default resolution is 1083 tokens, so 8192 lets seven frames through a step and keeps a big card busy, while on
+# CPU a long step only delays everyone else's next token.
+_BATCHED_TOKENS_ON_GPU = 8192
+_BATCHED_TOKENS_ON_CPU = 2048
+
+
+class EngineSettings(Settings):
+    """What an operator may set of the engine. 0 or unset: chosen for the machine at start."""
+
+    model: str = Field(
+        MODEL_ID,
+        description=f"Model to run: {MODEL_ID}, a folder that holds a SmolVLM checkpoint, or demo",
+        json_schema_extra={"flag": "--model-path"},
+    )
+    hf_home: Path | None = Field(None, description="Folder of the weights cache (HF_HOME)")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Number type of weights and cache; auto takes the checkpoint's"
+    )
+    max_model_len: int = Field(0, ge=0, description="Context length in tokens; 0 takes the model's")
+    max_batched_tokens: int = Field(
+        0, ge=0, description="Tokens computed in one step; 0 takes 8192 on a GPU and 2048 on CPU"
+    )
+    max_seqs: int = Field(64, ge=1, description="Prompts computed in one step")
+    kv_cache_gib: float = Field(
+        0, ge=0, description="Memory of the KV cache in GiB; 0 chooses by the card (2 of 16, 6 of 24, 12 of 40, 24 of 80)"
+    )
+    tensor_parallel: int = Field(1, ge=1, description="GPUs over which the model is split")
+    data_parallel: int = Field(1, ge=1, description="Copies of the model, each on GPUs of its own")
+    eager: Literal["auto", "true", "false"] = Field(
+        "auto", description="Skip graph capture and compilation; auto skips them on CPU, where they gain little"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of vLLM's own log")
+
+
+def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:
+    """
+    Set what vLLM and the hub's client read from the environment; to be called before either is imported.
+
+    :param offline: the model is a local folder, so that nothing may ask the hub
+    """
+    wanted = {
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a forked child would inherit threads' locks and CUDA's state
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output belongs to MMIF
+        "VLLM_LOGGING_LEVEL": settings.log_level,
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if settings.hf_home is not None:
+        wanted["HF_HOME"] = str(settings.hf_home.expanduser())
+    if offline:
+        wanted |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if not nvidia_memory_gib():
+        # The worker then lives in the engine core's process: half the start-up time, one process fewer.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.update(wanted)
+
+
+def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArgs":
+    """
+    Turn the settings into vLLM's arguments for the model in ``model_folder``.
+
+    :raises ValueError: what vLLM itself refuses
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    on_cpu = current_platform.is_cpu()
+    batched_tokens = _BATCHED_TOKENS_ON_CPU if on_cpu else _BATCHED_TOKENS_ON_GPU
+    kv_cache_gib = settings.kv_cache_gib or (_KV_CACHE_ON_CPU if on_cpu else kv_cache_for(min(nvidia_memory_gib())))
+    return AsyncEngineArgs(
+        model=str(model_folder),
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len or None,  # type: ignore[arg-type]  # None: the model's own
+        max_num_batched_tokens=settings.max_batched_tokens or batched_tokens,
+        max_num_seqs=settings.max_seqs,
+        kv_cache_memory_bytes=int(kv_cache_gib * GIB),  # a share of the card would fail beside a neighbour
+        tensor_parallel_size=settings.tensor_parallel,
+        data_parallel_size=settings.data_parallel,
+        enforce_eager=on_cpu if settings.eager == "auto" else settings.eager == "true",
+        scheduling_policy="priority",
+        mm_processor_cache_gb=0,  # with it on, a prompt refused after preprocessing poisons the next one's images
+        enable_prefix_caching=True,
+        seed=0,
+    )
+
+
+def kv_cache_for(card_gib: float) -> float:
+    """Choose the size of the KV cache in GiB for a card of ``card_gib``."""
+    fitting = [cache for card, cache in _KV_CACHE_BY_CARD if card_gib >= card]
+    return fitting[-1] if fitting else _KV_CACHE_LEAST
+
+
+def nvidia_memory_gib() -> list[float]:
+    """Return the total memory of each NVIDIA GPU in GiB, none without a driver; touches no CUDA context."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return [float(line) / 1024 for line in answer.stdout.split() if line.replace(".", "").isdigit()]

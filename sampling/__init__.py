@@ -1,0 +1,1 @@
+"""Both senses of the word: which frames are looked at, and which tokens are chosen."""

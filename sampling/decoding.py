@@ -1,0 +1,52 @@
+"""How tokens are chosen: the app's parameters, checked, and as vLLM takes them."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """
+    The decoding parameters of a call, under their CLAMS names in errors.
+
+    :param max_new_tokens: at least 1
+    :param temperature: 0 is greedy, and then top_p and top_k mean nothing
+    :param top_p: in (0, 1]; 1 is off
+    :param top_k: at least 1; 0 and -1 are off
+    :raises ValueError: naming the parameter, its value and what it accepts
+    """
+
+    max_new_tokens: int = 200
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 50
+
+    def __post_init__(self) -> None:
+        _check("maxNewTokens", self.max_new_tokens, self.max_new_tokens >= 1, "an integer of at least 1")
+        fine = math.isfinite(self.temperature) and self.temperature >= 0
+        _check("temperature", self.temperature, fine, "0 (greedy) or a positive number")
+        _check("topP", self.top_p, 0 < self.top_p <= 1, "a number above 0 and up to 1 (1 is off)")
+        _check("topK", self.top_k, self.top_k >= -1, "a positive integer, or 0 or -1 (both are off)")
+
+    def sampling_params(self) -> "SamplingParams":
+        """Return vLLM's parameters: one output, yielded once, at its end."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        greedy = self.temperature == 0
+        return SamplingParams(
+            max_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=1.0 if greedy else self.top_p,
+            top_k=0 if greedy else self.top_k,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+
+def _check(parameter: str, value: float, fine: bool, accepted: str) -> None:
+    if not fine:
+        raise ValueError(f'Value for parameter "{parameter}" must be {accepted}; got {value}.')
