@@ -1,0 +1,1 @@
+"""A very small SmolVLM that reads synthetic broadcast cards, and the synthetic broadcast it reads."""
