@@ -35,7 +35,11 @@ def chat_text(processor: Any, messages: Sequence[Message]) -> str:
     :param messages: chat messages, each with ``role`` and ``content`` (text, or a list of image and text parts)
     """
     parts = [{"role": message["role"], "content": _parts(message["content"])} for message in messages]
-    return str(processor.apply_chat_template(parts, add_generation_prompt=True, tokenize=False))
+    template = processor.chat_template
+    text = processor.tokenizer.apply_chat_template(
+        parts, chat_template=template, add_generation_prompt=True, tokenize=False
+    )
+    return str(text)
 
 
 def _parts(content: str | Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -1,14 +1,13 @@
 """The engine's settings, why each default is what it is, and what vLLM is told."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from configuration import Settings
+from engine.hardware import gpus
 from engine.model import MODEL_ID
 
 if TYPE_CHECKING:
@@ -57,7 +56,9 @@ class EngineSettings(Settings):
     eager: Literal["auto", "true", "false"] = Field(
         "auto", description="Skip graph capture and compilation; auto skips them on CPU, where they gain little"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Level of vLLM's own log")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "ERROR", description="Level of vLLM's own log; on CPU its warnings are mostly about what a GPU would have"
+    )
 
 
 def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:
@@ -72,14 +73,16 @@ def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:
         "VLLM_LOGGING_LEVEL": settings.log_level,
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        "TRANSFORMERS_VERBOSITY": "error" if settings.log_level == "ERROR" else "warning",
     }
     if settings.hf_home is not None:
         wanted["HF_HOME"] = str(settings.hf_home.expanduser())
     if offline:
         wanted |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    if not nvidia_memory_gib():
+    if not gpus():
         # The worker then lives in the engine core's process: half the start-up time, one process fewer.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # for the engine's processes
     os.environ.update(wanted)
 
 
@@ -94,7 +97,7 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
 
     on_cpu = current_platform.is_cpu()
     batched_tokens = _BATCHED_TOKENS_ON_CPU if on_cpu else _BATCHED_TOKENS_ON_GPU
-    kv_cache_gib = settings.kv_cache_gib or (_KV_CACHE_ON_CPU if on_cpu else kv_cache_for(min(nvidia_memory_gib())))
+    kv_cache_gib = settings.kv_cache_gib or (_KV_CACHE_ON_CPU if on_cpu else kv_cache_for(_smallest_card_gib()))
     return AsyncEngineArgs(
         model=str(model_folder),
         dtype=settings.dtype,
@@ -108,20 +111,16 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
         scheduling_policy="priority",
         mm_processor_cache_gb=0,  # with it on, a prompt refused after preprocessing poisons the next one's images
         enable_prefix_caching=True,
+        use_tqdm_on_load=False,
         seed=0,
     )
+
+
+def _smallest_card_gib() -> float:
+    return min((gpu.total / GIB for gpu in gpus()), default=0.0)
 
 
 def kv_cache_for(card_gib: float) -> float:
     """Choose the size of the KV cache in GiB for a card of ``card_gib``."""
     fitting = [cache for card, cache in _KV_CACHE_BY_CARD if card_gib >= card]
     return fitting[-1] if fitting else _KV_CACHE_LEAST
-
-
-def nvidia_memory_gib() -> list[float]:
-    """Return the total memory of each NVIDIA GPU in GiB, none without a driver; touches no CUDA context."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    return [float(line) / 1024 for line in answer.stdout.split() if line.replace(".", "").isdigit()]

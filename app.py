@@ -1,0 +1,209 @@
+"""
+The front door: the app as an HTTP server.
+
+``python app.py`` serves with Flask's development server, ``python app.py --production`` with gunicorn.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import clams.app
+from clams import ClamsPromptableApp
+from clams.envelop import unwrap_if_envelope
+from mmif import Mmif
+
+import metadata as metadata_module
+from captioning.call import run
+from captioning.callwarnings import CallWarnings
+from captioning.parameters import Parameters, decoding_of
+from captioning.plan import plan
+from captioning.writing import write
+from configuration import SettingsError, refuse_unknown_variables
+from engine.conversation import Message
+from engine.engine import Engine, Request
+from engine.hardware import gpus, memory_held
+from engine.settings import EngineSettings
+from models import choose
+from serving.server import serve
+from serving.settings import ServingSettings
+
+clams.app.warnings = CallWarnings()  # type: ignore[assignment]  # concurrent calls get their own warnings, only theirs
+
+# What the SDK's documentation of generate() calls its parameters, and what its transformers backend does.
+_GENERATION_PARAMETERS = {
+    "max_new_tokens": "maxNewTokens",
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+}
+
+
+class SmolVLM2Captioner(ClamsPromptableApp):
+    """Captions the TimeFrames of a MMIF; see ``metadata.py``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = EngineSettings.read()
+        self.engine = Engine(settings, choose(settings.model))
+
+    def _appmetadata(self) -> Any:
+        """See ``metadata.py``."""
+
+    def _annotate(self, mmif: Mmif, **parameters: Any) -> Mmif:
+        """
+        Add a view with the captions.
+
+        :param mmif: the input
+        :param parameters: refined parameters
+        :raises ValueError: if a parameter or the MMIF can't be used
+        :raises CaptioningFailed: if there were TimeFrames to caption and all failed
+        :raises EngineError: if the engine is not there
+        """
+        asked = Parameters.of(parameters)
+        work = plan(mmif, asked)
+        warnings = work.warnings
+        if work.tasks or work.failures:
+            self.engine.start()
+            outcome = run(work, asked, self._conversation(asked), self.engine, self.report_progress)
+            warnings = outcome.warnings
+            view = mmif.new_view()
+            self.sign_view(view, parameters)
+            write(view, outcome.captions)
+        for warning in warnings:
+            clams.app.warnings.warn(warning, CaptionWarning, stacklevel=1)
+        return mmif
+
+    def generate(
+        self,
+        prompt: list[str],
+        system_prompt: str = "",
+        images: list[list[Any]] | None = None,
+        audios: list[list[Any]] | None = None,
+        prompt_mode: str = "turn-taking",
+        **generation_params: Any,
+    ) -> list[str]:
+        """
+        Answer N independent prompts on the engine, all in flight at once, as the SDK's promptable contract says.
+
+        :param prompt: the turns, the same for all N
+        :param images: RGB frames as PIL images, a list for each of the N prompts; without it there is one prompt of text
+        :param generation_params: ``maxNewTokens``, ``temperature``, ``topP``, ``topK``, or the same in snake case
+        :returns: N texts
+        :raises ValueError: if a parameter can't be used, or for audio, which the model can't hear
+        :raises PromptRefused: if one of the prompts can't be answered
+        """
+        if audios is not None:
+            raise ValueError("SmolVLM2 takes images and text; audios can't be used.")
+        groups = [[]] if images is None else images
+        refined = {clams_name: generation_params.get(name) for name, clams_name in _GENERATION_PARAMETERS.items()}
+        refined = {k: v for k, v in refined.items() if v is not None} | generation_params
+        defaults = {p.name: p.default for p in self.metadata.parameters}
+        sampling = decoding_of(defaults | refined).sampling_params()
+        self.engine.start()
+        futures = [
+            self.engine.submit(
+                Request(self._turns(prompt, system_prompt, prompt_mode, len(group)), group, sampling)
+            )
+            for group in groups
+        ]
+        return [future.result().text for future in futures]
+
+    def set_error_view(self, mmif: str | bytes | dict[str, Any] | Mmif, **runtime_conf: list[str]) -> Mmif:
+        """
+        Record the exception being handled in a new view. (The SDK would write it over the last view of this app, which
+        an earlier run, with another prompt, may have filled.)
+        """
+        if not isinstance(mmif, Mmif):
+            mmif, runtime_conf = unwrap_if_envelope(mmif, runtime_conf)
+            mmif = Mmif(mmif)
+        kind, error, trace = sys.exc_info()
+        view = mmif.new_view()
+        self.sign_view(view, runtime_conf)
+        view.set_error(f"{kind.__name__ if kind else 'Error'}: {error}", "".join(traceback.format_tb(trace)))
+        return mmif
+
+    record_error = set_error_view
+
+    def _refine_params(self, **runtime_params: Any) -> dict[str, Any]:
+        """Refine as the SDK does, and pin the model to its revision; a value that can't be cast names its parameter."""
+        for name, values in runtime_params.items():
+            if name in self.annotate_param_spec:
+                try:
+                    self.annotate_param_caster.cast({name: values})
+                except ValueError as error:
+                    kind = self.annotate_param_spec[name][0]
+                    raise ValueError(f'Value for parameter "{name}" must be of type {kind}; got {values}.') from error
+        refined: dict[str, Any] = super()._refine_params(**runtime_params)
+        if refined["model"] == self.engine.model.id:
+            refined["model"] = self.engine.model.record
+        return refined
+
+    def _conversation(self, asked: Parameters) -> Callable[[int], list[list[Message]]]:
+        return lambda frames: self._turns(list(asked.prompt), asked.system_prompt, asked.prompt_mode, frames)
+
+    def _turns(self, prompt: list[str], system_prompt: str, prompt_mode: str, frames: int) -> list[list[Message]]:
+        # The frames travel beside the messages, so a placeholder for each is enough here.
+        made: Any = self.build_conversation(prompt, system_prompt, [None] * frames, prompt_mode=prompt_mode)
+        return made if isinstance(made[0], list) else [made]
+
+    def _profile_cuda_memory(self, func: Callable[..., Mmif]) -> Callable[..., tuple[Mmif, dict[str, Any]]]:
+        """
+        Report the engine's GPUs where ``hwFetch`` asks for it. (The SDK would make a CUDA context in this process for
+        every call, which costs memory and sees nothing of the engine's.)
+        """
+
+        def profiled(mmif: Mmif, **parameters: Any) -> tuple[Mmif, dict[str, Any]]:
+            annotated = func(mmif, **parameters)
+            if not parameters.get("hwFetch"):
+                return annotated, {}
+            held = memory_held(self.engine.pids)
+            return annotated, {
+                gpu.name: {"total": gpu.total, "available_before": gpu.free, "peak": held[gpu.uuid]}
+                for gpu in gpus()
+                if gpu.uuid in held
+            }
+
+        return profiled
+
+
+class CaptionWarning(UserWarning):
+    """Something about a TimeFrame that the caller should know."""
+
+
+def get_app() -> SmolVLM2Captioner:
+    """Make the app. Its engine starts with the first call, or when the server is made."""
+    return SmolVLM2Captioner()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Serve the app.
+
+    :param arguments: the command line without the program's name; ``sys.argv``'s if ``None``
+    :returns: the exit code
+    """
+    parser = argparse.ArgumentParser(description="Serve the SmolVLM2 captioner as a CLAMS app.")
+    parser.add_argument("--port", type=int, default=5000, help="set port to listen [default: 5000]")
+    parser.add_argument("--production", action="store_true", help="run gunicorn server")
+    known = (EngineSettings, ServingSettings)
+    for settings in known:
+        settings.add_flags(parser)
+    parsed = parser.parse_args(arguments)
+    try:
+        for settings in known:
+            settings.export_flags(parsed)
+        refuse_unknown_variables(known)
+        serving = ServingSettings.read()
+        app = get_app()
+    except SettingsError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
+    serve(app, serving, port=parsed.port, production=parsed.production)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One call: TimeFrames to prompts, prompts to captions, captions into a view."""

@@ -1,0 +1,188 @@
+"""The TimeFrames of a MMIF to the prompts of a call. Decodes nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from clams.app import ClamsPromptableApp, PromptTask
+from mmif import Annotation, AnnotationTypes, Document, DocumentTypes, Mmif
+from mmif.utils.timeunit_helper import convert
+from mmif.utils.video_document_helper import get_framerate
+
+from captioning.parameters import Parameters
+from sampling.timepoints import Instant, Segment, instants
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One prompt to come, and one TextDocument.
+
+    :param time_frame: id of the TimeFrame that the caption will be aligned to
+    :param document: the video
+    :param instants: when to look, in frame order
+    """
+
+    time_frame: str
+    document: Document
+    instants: tuple[Instant, ...]
+
+
+@dataclass
+class Plan:
+    """
+    What a call has to do.
+
+    :param tasks: the prompts, in the order of the TimeFrames in the input
+    :param warnings: what the caller should know of TimeFrames that yield no prompt
+    :param failures: how many of these were asked for and can't be captioned
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: int = 0
+
+
+def plan(mmif: Mmif, parameters: Parameters) -> Plan:
+    """
+    Turn the TimeFrames that ``parameters`` select into tasks.
+
+    :raises ValueError: if the MMIF holds no video
+    """
+    videos = {document.id: document for document in mmif.get_documents_by_type(DocumentTypes.VideoDocument)}
+    if not videos:
+        raise ValueError("The input MMIF has no VideoDocument; this app captions TimeFrames of videos.")
+    made = Plan()
+    missing: dict[str, list[str]] = {}
+    for time_frame in _selected(mmif, parameters.labels, made):
+        try:
+            task = _task(mmif, time_frame, parameters, videos)
+        except _NotAVideo:
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            made.failures += 1
+            made.warnings.append(f"TimeFrame {time_frame.id} was not captioned: {_text(error)}.")
+            continue
+        except (OSError, RuntimeError) as error:
+            missing.setdefault(str(error), []).append(time_frame.id)
+            continue
+        if task.instants:
+            made.tasks.extend(_chunks(task, parameters))
+        else:
+            made.warnings.append(
+                f"TimeFrame {time_frame.id} was skipped: it has no representatives. "
+                'Set tfSamplingMode to "single" or "all" to caption it.'
+            )
+    for reason, skipped in missing.items():
+        made.failures += len(skipped)
+        made.warnings.append(not_captioned(skipped, reason))
+    return made
+
+
+def not_captioned(time_frames: list[str], reason: str) -> str:
+    """Word the warning that ``time_frames`` have no caption, all for the same reason."""
+    if len(time_frames) == 1:
+        return f"TimeFrame {time_frames[0]} was not captioned: {reason}"
+    return f"{len(time_frames)} TimeFrames were not captioned ({', '.join(time_frames)}): {reason}"
+
+
+class _NotAVideo(Exception):
+    pass
+
+
+def _selected(mmif: Mmif, labels: frozenset[str], made: Plan) -> Iterator[Annotation]:
+    found: set[str] = set()
+    any_matched = False
+    for view in mmif.views:
+        for time_frame in view.get_annotations(AnnotationTypes.TimeFrame):
+            label = time_frame.get_property("label")
+            found.add(str(label))
+            if not labels or label in labels:
+                any_matched = True
+                yield time_frame
+    if not any_matched:
+        if found:
+            made.warnings.append(
+                f"No TimeFrame has the label {_listed(labels)}; the input has {_listed(found)}. See tfLabels."
+            )
+        else:
+            made.warnings.append("The input has no TimeFrame; run an app that finds segments first.")
+
+
+def _listed(labels: frozenset[str] | set[str]) -> str:
+    return ", ".join(sorted(labels))
+
+
+def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: dict[str, Document]) -> Task:
+    points = {name: _time_points(mmif, time_frame, name) for name in ("representatives", "targets")}
+    document = _document(mmif, time_frame, points["targets"] + points["representatives"], videos)
+    document.location_path(nonexist_ok=False)
+
+    def frame_rate() -> float:
+        return float(get_framerate(document))
+
+    def in_ms(value: Any, unit: str) -> int:
+        # The SDK asks for the frame rate whatever the unit is, and opens the video for it.
+        rate = frame_rate() if unit.startswith("f") else 0.0
+        return int(round(float(convert(value, unit, "ms", rate))))
+
+    segment = Segment(
+        representatives=_instants(points["representatives"], in_ms),
+        targets=_instants(points["targets"], in_ms),
+        interval=_interval(time_frame, in_ms),
+    )
+    return Task(time_frame.id, document, instants(segment, parameters.sampling_mode, frame_rate))
+
+
+def _time_points(mmif: Mmif, time_frame: Annotation, name: str) -> list[Annotation]:
+    annotations = [_resolve(mmif, time_frame, id_) for id_ in time_frame.get_property(name) or []]
+    return [annotation for annotation in annotations if annotation.at_type == AnnotationTypes.TimePoint]
+
+
+def _resolve(mmif: Mmif, time_frame: Annotation, id_: str) -> Annotation:
+    for candidate in (id_, f"{time_frame.parent}:{id_}"):
+        try:
+            found = mmif[candidate]
+        except KeyError:
+            continue
+        if isinstance(found, Annotation):
+            return found
+    raise ValueError(f"the annotation {id_} that it refers to is not in the input")
+
+
+def _document(mmif: Mmif, time_frame: Annotation, points: list[Annotation], videos: dict[str, Document]) -> Document:
+    for annotation in (time_frame, *points[:1]):
+        if id_ := annotation.get_property("document"):
+            if id_ in videos:
+                return videos[id_]
+            mmif[id_]  # a KeyError names a document that isn't there
+            raise _NotAVideo
+    if len(videos) == 1:
+        return next(iter(videos.values()))
+    raise ValueError("neither it nor its TimePoints say which of the videos it belongs to")
+
+
+def _instants(points: list[Annotation], in_ms: Callable[[Any, str], int]) -> tuple[Instant, ...]:
+    return tuple(Instant(in_ms(point.get_property("timePoint"), _unit(point)), point.id) for point in points)
+
+
+def _interval(time_frame: Annotation, in_ms: Callable[[Any, str], int]) -> tuple[int, int] | None:
+    start, end = time_frame.get_property("start"), time_frame.get_property("end")
+    if start is None or end is None:
+        return None
+    return in_ms(start, _unit(time_frame)), in_ms(end, _unit(time_frame))
+
+
+def _unit(annotation: Annotation) -> str:
+    return str(annotation.get_property("timeUnit") or "milliseconds")
+
+
+def _chunks(task: Task, parameters: Parameters) -> Iterator[Task]:
+    # The SDK's own chunking, over instants in place of images: no frame has to be decoded to know the groups.
+    whole = PromptTask(list(task.instants), [""] * len(task.instants), task.time_frame)
+    for chunk in ClamsPromptableApp.chunk_tasks([whole], parameters.max_images, parameters.images_mode):
+        yield Task(task.time_frame, task.document, tuple(chunk.images))
+
+
+def _text(error: Exception) -> str:
+    return str(error.args[0]).rstrip(".") if isinstance(error, KeyError) and error.args else str(error).rstrip(".")

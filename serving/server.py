@@ -1,0 +1,95 @@
+"""Flask's development server, or gunicorn with one worker that owns the engine."""
+
+import logging
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from clams import Restifier
+from flask import Flask, Response, jsonify, request
+
+from engine.engine import Engine
+from engine.errors import EngineError
+from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from app import SmolVLM2Captioner
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 10
+_WORKER_BOOT_ERROR = 3  # gunicorn's: the arbiter ends with this code, too, instead of trying another worker
+
+
+def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, production: bool) -> None:
+    """
+    Serve ``app`` until a signal ends the process. Calls are refused with 503 until the engine is warm.
+
+    :param port: TCP port to listen on
+    :param production: gunicorn; otherwise Flask's development server
+    """
+    http = Restifier(app, port=port)
+    http.host = settings.host
+    guard(http.flask_app, app.engine)
+    if production:
+        # One worker, never recycled: it owns the engine, and its threads share it.
+        http.serve_production(
+            workers=1,
+            threads=settings.threads,
+            max_requests=0,
+            graceful_timeout=settings.grace_seconds,
+            post_worker_init=lambda worker: _start_in_background(app.engine),
+            worker_exit=lambda server, worker: app.engine.close(),
+        )
+        return
+    _start_in_background(app.engine)
+    try:
+        http.run(use_reloader=False)  # a reloader would build a second engine
+    finally:
+        app.engine.close()
+
+
+def guard(flask_app: Flask, engine: Engine) -> None:
+    """Add the health endpoints to ``flask_app``, and refuse work that ``engine`` can't take now."""
+
+    @flask_app.get("/health/live")
+    def live() -> Response:
+        return jsonify(status="live")
+
+    @flask_app.get("/health/ready")
+    def ready() -> Response:
+        return jsonify(status="ready", model=engine.model.record) if engine.is_ready else _unavailable(engine)
+
+    @flask_app.before_request
+    def admit() -> Response | None:
+        if request.method in ("POST", "PUT") and not engine.is_ready:
+            return _unavailable(engine)
+        return None
+
+
+def _unavailable(engine: Engine) -> Response:
+    state = "starting" if engine.state == "new" else engine.state
+    response = jsonify(error=f"The engine is {state}; nothing was done. Try again later.", state=state)
+    response.status_code = 503
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _start_in_background(engine: Engine) -> None:
+    def start() -> None:
+        try:
+            engine.start()
+        except EngineError as error:
+            logger.critical("%s", error)
+            logging.shutdown()
+            os._exit(_WORKER_BOOT_ERROR)
+
+    engine.on_death = _leave
+    threading.Thread(target=start, name="engine-start", daemon=True).start()
+
+
+def _leave() -> None:
+    # Calls in flight get their answers, then the arbiter replaces this worker and, with it, the engine.
+    logger.critical("The engine is gone; this worker ends, and a new one starts with a new engine.")
+    os.kill(os.getpid(), signal.SIGTERM)
