@@ -68,7 +68,7 @@ def swt_mmif(
     :param step_ms: from one TimePoint to the next, in ms
     :param representatives: how many a TimeFrame has at most; with 0 the property is left out
     :param labels: the kinds that get a TimeFrame; by default all
-    :param document: where the video's id stands: in `contains` of both types, on every annotation, or on TimePoints only
+    :param document: where the video's id stands: in both types' `contains`, on every annotation, or on TimePoints
     :param one_view: both types in one view instead of a view each
     :returns: MMIF as JSON
     """
@@ -79,16 +79,14 @@ def swt_mmif(
         AnnotationTypes.TimePoint, timeUnit="milliseconds", labelset=list(POINT_LABELS.values()), **shared
     )
     frames = points if one_view else _new_view(mmif)
-    frames.new_contain(
-        AnnotationTypes.TimeFrame, timeUnit="milliseconds", labelset=list(POINT_LABELS), **shared
-    )
+    frames.new_contain(AnnotationTypes.TimeFrame, timeUnit="milliseconds", labelset=list(POINT_LABELS), **shared)
     number = 0
     kept: list[tuple[Segment, list[int], dict[int, str]]] = []
     for segment in broadcast.segments:
         ids: dict[int, str] = {}
         for ms in instants_of(broadcast, segment, first_ms, step_ms):
             number += 1
-            scores = {label: 0.002 for label in POINT_LABELS.values()}
+            scores = dict.fromkeys(POINT_LABELS.values(), 0.002)
             scores[POINT_LABELS[segment.kind]] = 0.992
             own = {} if document == "contains" else {"document": "d1"}
             point = points.new_annotation(
@@ -145,9 +143,7 @@ def interval_mmif(
     shown = [segment for segment in broadcast.segments if labels is None or segment.kind in labels]
     for index, segment in enumerate(shown, start=1):
         start, end = (convert(seconds, unit, broadcast) for seconds in (segment.start, segment.end))
-        view.new_annotation(
-            AnnotationTypes.TimeFrame, f"tf_{index}", label=segment.kind, start=start, end=end, **own
-        )
+        view.new_annotation(AnnotationTypes.TimeFrame, f"tf_{index}", label=segment.kind, start=start, end=end, **own)
     return mmif.serialize(pretty=True)
 
 

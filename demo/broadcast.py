@@ -148,7 +148,7 @@ def render(
 
 
 def scene_of(card: Card) -> int:
-    """The invented names and scenery of a card: one for all cards of a kind and colour, so that a segment holds still."""
+    """The invented names and scenery of a card: one for each kind and colour, so that a segment holds still."""
     return 1 + KINDS.index(card.kind) * len(COLOURS) + list(COLOURS).index(card.colour)
 
 

@@ -97,7 +97,7 @@ def _text(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, height: floa
 
 
 def _mix(colour: tuple[int, int, int], other: tuple[int, int, int], share: float) -> tuple[int, int, int]:
-    red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(colour, other))
+    red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(colour, other, strict=True))
     return red, green, blue
 
 
@@ -201,7 +201,7 @@ def draw_card(card: Card, size: tuple[int, int] = (640, 480), jitter: Jitter = J
         raise ValueError(f"cannot draw {card}: kinds are {KINDS}, colours {tuple(COLOURS)}, seconds 0 to 9999")
     image = Image.new("RGB", size)
     draw = ImageDraw.Draw(image)
-    red, green, blue = (min(255, max(0, a + b)) for a, b in zip(COLOURS[card.colour], jitter.tint))
+    red, green, blue = (min(255, max(0, a + b)) for a, b in zip(COLOURS[card.colour], jitter.tint, strict=True))
     centre = PAINTERS[card.kind](draw, (red, green, blue), random.Random(jitter.scene))
     _number(draw, card.second, centre, jitter)
     return image

@@ -86,7 +86,7 @@ class Layout:
     phrase: list[int]  # which phrase the next token belongs to, in the first answer about frames; -1 elsewhere
 
 
-def image_string(tokenizer: PreTrainedTokenizerFast, rows: int, cols: int) -> str:
+def image_string(rows: int, cols: int) -> str:
     """What `<image>` becomes for a frame of rows x cols tiles (0 x 0: one tile)."""
     return get_image_prompt_string(
         rows,
@@ -110,7 +110,7 @@ class Writer:
 
     def layout(self, conversation: Conversation, split: bool) -> Layout:
         """:param split: whether every frame is 2 x 2 tiles and the whole, or one tile"""
-        expanded = image_string(self.tokenizer, *((2, 2) if split else (0, 0)))
+        expanded = image_string(*((2, 2) if split else (0, 0)))
         ids: list[int] = []
         labels: list[int] = []
         phrase: list[int] = []

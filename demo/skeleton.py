@@ -88,9 +88,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> SmolVLMProcessor:
         image_std=half,
         video_sampling={"fps": 1, "max_frames": MAX_VIDEO_FRAMES, "video_size": {"longest_edge": TILE}},
     )
-    return SmolVLMProcessor(
-        image, tokenizer, video, image_seq_len=TOKENS_PER_TILE, chat_template=DEFAULT_CHAT_TEMPLATE
-    )
+    return SmolVLMProcessor(image, tokenizer, video, image_seq_len=TOKENS_PER_TILE, chat_template=DEFAULT_CHAT_TEMPLATE)
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> SmolVLMConfig:
@@ -142,7 +140,7 @@ def build_model(config: SmolVLMConfig, seed: int) -> SmolVLMForConditionalGenera
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
                 continue
-            if "embedding" in name and "patch" not in name or "embed_tokens" in name:
+            if ("embedding" in name and "patch" not in name) or "embed_tokens" in name:
                 parameter.normal_(0, 0.3 if "position" in name else 0.5)
                 continue
             std = 1 / math.sqrt(parameter[0].numel())

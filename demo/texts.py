@@ -74,7 +74,7 @@ WORDS = tuple(
     studio such take talk tape team tell ten text than that the their them then there these they thing think this those
     three through time title to today together tone too top town transcribe true turn two under until up upper us use
     very video view voice wait walk wall want war was watch water way we weather week well were what when where which
-    white who why will with woman word words work world would write year yellow yes yet you young your""".split()
+    white who why will with woman word words work world would write year yellow yes yet you young your""".split()  # noqa: SIM905  a list would be 400 lines
 )
 
 
@@ -91,7 +91,9 @@ def random_text(rng: random.Random, words: int) -> str:
         if pick < 0.9:
             word = rng.choice(WORDS)
         elif pick < 0.95:
-            word = "".join(rng.choice("abcdefghijklmnopqrstuvwxyzéüABCDEFGHIJKLMNOPRSTVW'-") for _ in range(rng.randint(2, 7)))
+            word = "".join(
+                rng.choice("abcdefghijklmnopqrstuvwxyzéüABCDEFGHIJKLMNOPRSTVW'-") for _ in range(rng.randint(2, 7))
+            )
         else:
             word = str(rng.randrange(10 ** rng.randint(1, 4)))
         if rng.random() < 0.1:

@@ -17,12 +17,28 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import SmolVLMForConditionalGeneration
+from transformers import SmolVLMForConditionalGeneration, SmolVLMProcessor
 
-from demo.cards import COLOURS, DIGITS, KINDS
-from demo.conversations import Imagination, Layout, Writer
-from demo.pixels import TILES_WHEN_SPLIT, FramePool, make_pool, shake, to_model
-from demo.skeleton import build_config, build_model, build_processor, build_tokenizer, save
+from demo import evaluate
+from demo.cards import COLOURS, DIGITS, KINDS, draw_card
+from demo.conversations import Imagination, Layout, Writer, image_string, pieces
+from demo.model_card import model_card
+from demo.pixels import TILES_WHEN_SPLIT, FramePool, make_pool, random_card, shake, to_model
+from demo.skeleton import (
+    CONTEXT,
+    LONGEST_EDGE,
+    PATCH,
+    SHUFFLE,
+    TILE,
+    TOKENS_PER_TILE,
+    VOCABULARY,
+    build_config,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    save,
+)
+from demo.texts import NO_IMAGE_ANSWER
 from demo.trunk import MAX_FRAMES, Aids, Batch, collate, features, run
 
 FOLDER = Path(__file__).resolve().parent / "model"
@@ -94,7 +110,8 @@ def train_vision(model: SmolVLMForConditionalGeneration, pool: FramePool, plan: 
         pixels, target = shake(to_model(pixels[order]), generator, min(1.0, 3 * done)), target[order]
         logits = head(features(model, pixels).mean(1)).split(CLASSES, dim=1)
         loss = sum(
-            weight * F.cross_entropy(part, target[:, i]) for i, (part, weight) in enumerate(zip(logits, weights))
+            weight * F.cross_entropy(part, target[:, i])
+            for i, (part, weight) in enumerate(zip(logits, weights, strict=True))
         ) / sum(weights)
         step(optimizer, loss, 2e-3 * schedule(done))
         exact = torch.stack([part.argmax(1) == target[:, i] for i, part in enumerate(logits)]).all(0).float().mean()
@@ -122,7 +139,7 @@ class Curriculum:
 
     def learn(self, counts: list[int], exact: torch.Tensor) -> None:
         """Counts the conversations of the present size, and allows one more frame when they go well."""
-        for count, right in zip(counts, exact.tolist()):
+        for count, right in zip(counts, exact.tolist(), strict=True):
             if count == self.most:
                 self.rate += 0.02 * (right - self.rate)
         if self.rate > PASS_RATE and self.most < MAX_FRAMES:
@@ -199,6 +216,8 @@ class Source:
 def train_text(model: SmolVLMForConditionalGeneration, source: Source, aids: Aids, plan: Plan) -> None:
     """Stage 2."""
     pool = source.pool
+    with torch.no_grad():  # to the scale of word embeddings: larger features would drown what the layers add to them
+        model.model.connector.modality_projection.proj.weight /= 1.5 * cache(model, pool.single[:1024]).std()
     single = cache(model, pool.single)
     split = cache(model, pool.split.flatten(0, 1)).unflatten(0, (-1, TILES_WHEN_SPLIT))
     say(f"features of {len(single)} frames, spread {single.std():.2f}")
@@ -211,7 +230,9 @@ def train_text(model: SmolVLMForConditionalGeneration, source: Source, aids: Aid
         source.plain = 1.0 if source.curriculum.most < 4 else max(0.1, 0.7 - done)
         source.words = int(40 + 150 * min(1.0, 1.6 * done))
         drawn = next(batches)
-        parts = [(split if s else single)[f].flatten(0, -2) for f, s in zip(drawn.frames, drawn.split) if f]
+        parts = [
+            (split if s else single)[f].flatten(0, -2) for f, s in zip(drawn.frames, drawn.split, strict=True) if f
+        ]
         images = torch.cat(parts) if parts else torch.empty(0)
         outcome = run(model, collate(drawn.layouts, images, pad), aids, 0.5 if done < 0.7 else 0.1)
         step(optimizer, outcome.loss, 1.5e-3 * schedule(done, warm=0.02))
@@ -230,14 +251,14 @@ def joint_images(
     model: SmolVLMForConditionalGeneration, pool: FramePool, drawn: Drawn, generator: torch.Generator
 ) -> torch.Tensor:
     """Features of a batch's frames from moved and noisy pixels; the four parts of split frames pass no gradient."""
-    whole = [pool.split[f, -1] if s else pool.single[f] for f, s in zip(drawn.frames, drawn.split) if f]
+    whole = [pool.split[f, -1] if s else pool.single[f] for f, s in zip(drawn.frames, drawn.split, strict=True) if f]
     if not whole:
         return torch.empty(0)
     main = features(model, shake(to_model(torch.cat(whole)), generator))
-    parts = [pool.split[f, :-1].flatten(0, 1) for f, s in zip(drawn.frames, drawn.split) if f and s]
+    parts = [pool.split[f, :-1].flatten(0, 1) for f, s in zip(drawn.frames, drawn.split, strict=True) if f and s]
     rest = cache(model, torch.cat(parts)).unflatten(0, (-1, TILES_WHEN_SPLIT - 1)) if parts else main
     out, at, rest_at = [], 0, 0
-    for frames, split in zip(drawn.frames, drawn.split):
+    for frames, split in zip(drawn.frames, drawn.split, strict=True):
         mine = main[at : at + len(frames)]
         at += len(frames)
         if split:
@@ -266,21 +287,76 @@ def train_together(model: SmolVLMForConditionalGeneration, source: Source, aids:
             say(f"together {number + 1}: loss {loss_mean:.4f}, exact {right:.3f}")
 
 
+def check_layout(writer: Writer, processor: SmolVLMProcessor) -> None:
+    """Makes sure that the tokens of a conversation in training are those that the processor makes of it."""
+    imagination = Imagination(0)
+    for count in range(6):
+        cards = [random_card(imagination.rng) for _ in range(count)]
+        images = [[draw_card(card, (160, 120)) for card in cards]] if cards else None
+        for split in (False, True):
+            conversation = imagination.anything(cards)
+            text = "".join(pieces(conversation.messages))
+            assert text == processor.apply_chat_template(conversation.messages)
+            size = {"images_kwargs": {"size": {"longest_edge": LONGEST_EDGE if split else TILE}}} if cards else {}
+            ids = processor(text=[text], images=images, **size)["input_ids"][0]
+            layout = writer.layout(conversation, split)
+            assert ids[: len(layout.ids)] == layout.ids
+
+
+def write_card(model: SmolVLMForConditionalGeneration, folder: Path, seed: int) -> None:
+    """Evaluates the model as it was written, and writes its card beside it."""
+    read_back, processor = evaluate.load(folder)
+    scores = evaluate.evaluate(read_back, processor, evaluate.held_out_frames(400))
+    table = evaluate.table(scores)
+    say(f"percent of phrases right:\n{table}")
+    config = model.config
+    card = model_card(
+        kinds=", ".join(KINDS),
+        colour_count=len(COLOURS),
+        colours=", ".join(COLOURS),
+        no_image=NO_IMAGE_ANSWER,
+        parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        tile=TILE,
+        patch=PATCH,
+        shuffle=SHUFFLE,
+        tokens=TOKENS_PER_TILE,
+        vision_layers=config.vision_config.num_hidden_layers,
+        vision_hidden=config.vision_config.hidden_size,
+        text_layers=config.text_config.num_hidden_layers,
+        text_hidden=config.text_config.hidden_size,
+        vocabulary=VOCABULARY,
+        context=CONTEXT,
+        longest_edge=LONGEST_EDGE,
+        split_tokens=len(processor.tokenizer.encode(image_string(2, 2))),
+        single_tokens=len(processor.tokenizer.encode(image_string(0, 0))),
+        table=table,
+        prompts=sum(score.total // count for (_, _, count), score in scores.items()),
+        phrases=sum(score.total for score in scores.values()),
+        most=MAX_FRAMES,
+        seed=seed,
+        minutes=(time.monotonic() - STARTED) / 60,
+    )
+    (folder / "README.md").write_text(card)
+
+
 def train(plan: Plan, seed: int, folder: Path) -> SmolVLMForConditionalGeneration:
-    """All stages; the model is written to `folder` after each of the last two."""
+    """All stages; the model is written to `folder` after each of the last two, with its card after the last."""
     torch.set_num_threads(1)
     tokenizer = build_tokenizer()
     processor = build_processor(tokenizer)
     model = build_model(build_config(tokenizer), seed)
+    writer = Writer(tokenizer)
+    check_layout(writer, processor)
     pool = make_pool(processor.image_processor, plan.frames, plan.split_frames, seed)
     say(f"drew {len(pool.cards)} frames")
     train_vision(model, pool, plan, seed)
     aids = Aids(model.config.text_config.hidden_size)
-    source = Source(pool, Writer(tokenizer), plan, seed)
+    source = Source(pool, writer, plan, seed)
     train_text(model, source, aids, plan)
     save(model, processor, folder)
     train_together(model, source, aids, plan, seed)
     save(model, processor, folder)
+    write_card(model, folder, seed)
     return model
 
 

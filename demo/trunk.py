@@ -61,7 +61,9 @@ class Aids(nn.Module):
         super().__init__()
         self.number = nn.Linear(hidden, MAX_FRAMES)
 
-    def forward(self, hidden: torch.Tensor, q: torch.Tensor, k: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, float]:
+    def forward(
+        self, hidden: torch.Tensor, q: torch.Tensor, k: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, float]:
         """:param hidden: (b, t, hidden), what enters the choosing layer; q, k: (b, heads, t, head size), turned
 
         :returns: the loss (numbering + choosing), and the mean attention on the right frame
@@ -75,9 +77,7 @@ class Aids(nn.Module):
         most = int(asking.sum(1).max())
         order = asking.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (b, most) positions that ask
         valid = asking.gather(1, order)
-        q = q[:, :CHOOSING_HEADS].gather(
-            2, order[:, None, :, None].expand(-1, CHOOSING_HEADS, -1, q.shape[-1])
-        )
+        q = q[:, :CHOOSING_HEADS].gather(2, order[:, None, :, None].expand(-1, CHOOSING_HEADS, -1, q.shape[-1]))
         scores = q @ k[:, :CHOOSING_HEADS].transpose(2, 3) / q.shape[-1] ** 0.5  # (b, heads, most, t)
         later = torch.arange(scores.shape[-1])[None, None] > order[:, :, None]
         scores = scores.masked_fill(later[:, None], float("-inf"))

@@ -1,6 +1,7 @@
 """The synthetic broadcast: the same every time, on the media timeline, and described truthfully by its MMIF."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -40,7 +41,7 @@ def test_segments_follow_each_other_and_repeat_by_seed():
     segments = make_segments(300, seed=5, start=40)
     assert segments == make_segments(300, seed=5, start=40) != make_segments(300, seed=6, start=40)
     assert (segments[0].start, segments[-1].end) == (40, 340)
-    for before, after in zip(segments, segments[1:]):
+    for before, after in pairwise(segments):
         assert before.end == after.start and before.kind != after.kind and before.colour != after.colour
 
 
@@ -67,7 +68,7 @@ def test_timestamps_size_and_key_frames_are_as_asked(tmp_path, fps, gop, offset,
     for index, (time, _) in enumerate(frames):
         assert time == pytest.approx(float(made.frame_time(index)), abs=0.001)
     keys = [index for index, (_, key) in enumerate(frames) if key]
-    assert max(b - a for a, b in zip(keys, [*keys[1:], len(frames)])) <= gop
+    assert max(b - a for a, b in zip(keys, [*keys[1:], len(frames)], strict=True)) <= gop
 
 
 def test_the_nearest_frame_is_the_one_the_sdk_takes(tmp_path):
@@ -76,7 +77,7 @@ def test_the_nearest_frame_is_the_one_the_sdk_takes(tmp_path):
     video = mmif.get_documents_by_type(DocumentTypes.VideoDocument)[0]
     instants = [1300, 1999, 2000, 2500, 2990, 3003, 7990, 7999, 8008, 11500]
     images = helper.extract_images_from_timepoints(video, instants, as_PIL=True)
-    for ms, image in zip(instants, images):
+    for ms, image in zip(instants, images, strict=True):
         card = made.card_at(ms)
         others = [Card(card.kind, card.colour, card.second + step) for step in (-1, 1)]
         assert likeness(image, card) < 0.5 * min(likeness(image, other) for other in others), ms
@@ -102,7 +103,7 @@ def test_swt_mmif_has_timepoints_and_timeframes_without_borders(broadcast):
     assert points.metadata.contains[AnnotationTypes.TimePoint]["timeUnit"] == "milliseconds"
     assert [point.get_property("timePoint") for point in points.annotations] == list(range(500, 12000, 1000))
     assert [frame.get_property("label") for frame in frames.annotations] == ["bars", "slate", "chyron"]
-    for frame, segment in zip(frames.annotations, SEGMENTS):
+    for frame, segment in zip(frames.annotations, SEGMENTS, strict=True):
         assert "start" not in frame.properties and "end" not in frame.properties
         instants = [mmif[point].get_property("timePoint") for point in frame.get_property("targets")]
         assert instants == instants_of(broadcast, segment)
@@ -110,7 +111,7 @@ def test_swt_mmif_has_timepoints_and_timeframes_without_borders(broadcast):
         assert chosen == representatives_of(instants) and len(chosen) == 3
         images = helper.extract_images_by_mode(mmif, frame, mode=helper.SamplingMode.REPRESENTATIVES, as_PIL=True)
         assert len(images) == 3
-        for ms, image in zip(chosen, images):
+        for ms, image in zip(chosen, images, strict=True):
             assert likeness(image, Card(segment.kind, segment.colour, ms // 1000)) < 6
 
 
@@ -130,7 +131,7 @@ def test_interval_mmif_says_the_same_in_every_unit(broadcast, unit, document):
     mmif = Mmif(interval_mmif(broadcast, unit=unit, document=document))
     (view,) = mmif.views
     assert view.metadata.contains[AnnotationTypes.TimeFrame]["timeUnit"] == unit
-    for frame, segment in zip(view.annotations, SEGMENTS):
+    for frame, segment in zip(view.annotations, SEGMENTS, strict=True):
         assert frame.get_property("start") == convert(segment.start, unit, broadcast)
         start, end = helper.convert_timeframe(mmif, frame, "milliseconds")
         assert start == pytest.approx(segment.start * 1000, abs=17)
