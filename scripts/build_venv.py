@@ -32,10 +32,14 @@ HOOK = "torchvision_cpu_ops"
 GB = 1_000_000_000
 INSTALLED = {"cpu": 4 * GB, "cuda": 12 * GB}
 DOWNLOADED = {"cpu": 2 * GB, "cuda": 5 * GB}
+# A container sees the host's /proc, but the device only if the GPU was handed to it.
+DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"))
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)  # not that of the .venv which may have to go
 
-UNREACHABLE = re.compile(r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|SSLError|Max retries exceeded")
+UNREACHABLE = re.compile(
+    r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|SSLError|Max retries exceeded"
+)
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 BIG_DOWNLOAD = re.compile(r"Downloading (?:\S*/)?([^/\s]+?)-\d\S* \((\d{3,}\.\d MB|\d+\.\d GB)\)")
 
@@ -135,8 +139,8 @@ def build(project: Project, flavour: str, wanted: str) -> None:
 def digest(project: Project, flavour: str) -> str:
     """What a finished ``.venv`` depends on, as a hexadecimal SHA-256."""
     parts = [flavour, sys.base_prefix, sys.version, str(project.venv)]
-    files = [*project.root.glob("requirements*.txt"), project.root / "constraints.txt", *(ROOT / "scripts").glob("*.py")]
-    parts += [f"{file.name}\n{file.read_text()}" for file in sorted(files)]
+    pins = [*project.root.glob("requirements*.txt"), project.root / "constraints.txt"]
+    parts += [f"{file.name}\n{file.read_text()}" for file in sorted(pins) + sorted((ROOT / "scripts").glob("*.py"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -165,14 +169,12 @@ def site_packages(project: Project) -> Path:
 
 
 def detect_flavour() -> str:
-    """"cuda" where an NVIDIA driver answers, else "cpu"."""
+    """The flavour "cuda" where an NVIDIA driver answers, else "cpu"."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
         if found.returncode == 0 and "GPU" in found.stdout:
             return "cuda"
-    # A container sees the host's /proc, but the device only if the GPU was handed to it.
-    driver = Path("/proc/driver/nvidia/version").exists() and Path("/dev/nvidiactl").exists()
-    return "cuda" if driver else "cpu"
+    return "cuda" if all(file.exists() for file in DRIVER) else "cpu"
 
 
 def check_python() -> None:

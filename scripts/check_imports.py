@@ -1,13 +1,11 @@
 """Run by the Python of ``.venv``: do the engine's imports work?
 
-With module names as arguments, prints those that fail to import *without* the repair of ``torchvision_cpu_ops``, so that
-a set-up that is run again comes to the same findings. Without arguments, imports all the app leans on or fails loudly.
+With module names as arguments, prints those that fail to import *without* the repair of ``torchvision_cpu_ops``, so
+that a set-up that is run again comes to the same findings. Without arguments, imports all the app leans on, or fails.
 """
 
 import importlib
 import sys
-
-
 
 
 def broken(names: list[str]) -> list[str]:
@@ -32,7 +30,7 @@ def import_everything() -> None:
     import av  # noqa: F401
     import clams  # noqa: F401
     import cv2  # noqa: F401
-    import torchvision.transforms.v2
+    import torchvision.transforms.v2  # noqa: F401
     from mmif.utils import video_document_helper  # noqa: F401
     from transformers import SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor  # noqa: F401
     from vllm import AsyncEngineArgs, SamplingParams  # noqa: F401

@@ -16,7 +16,7 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_libraries = []  # torch forgets the operators of a library that is garbage-collected
+_libraries: list[object] = []  # torch forgets the operators of a library that is garbage-collected
 
 
 class DeclareMissingOps:
