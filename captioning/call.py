@@ -90,8 +90,7 @@ def run(
 
 def _unread(frames: Frames) -> str:
     times = ", ".join(str(ms) for ms in frames.unread)
-    document = frames.task.document
     return (
-        f"TimeFrame {frames.task.time_frame}: no picture can be read at {times} ms of {document.id} ({document.location}); "
+        f"TimeFrame {frames.task.time_frame}: no picture can be read at {times} ms of {frames.task.document}; "
         "left out. The file may be shorter than its annotations say, truncated or damaged."
     )

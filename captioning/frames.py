@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mmif import Document, DocumentTypes
 from mmif.utils.video_document_helper import extract_images_from_timepoints
 from PIL import Image
 
@@ -64,8 +65,11 @@ def reading(tasks: Sequence[Task], ahead: int) -> Iterator[Iterator[Frames]]:
 
 
 def _read(task: Task) -> Frames:
+    document = Document()
+    document.at_type = DocumentTypes.VideoDocument
+    document.location = f"file://{task.path}"
     try:
-        images = extract_images_from_timepoints(task.document, [i.ms for i in task.instants], as_PIL=True)
+        images = extract_images_from_timepoints(document, [i.ms for i in task.instants], as_PIL=True)
     except (OSError, RuntimeError, ValueError) as error:
         warnings.warn(str(error), stacklevel=1)
         images = [None] * len(task.instants)

@@ -1,8 +1,10 @@
 """The TimeFrames of a MMIF to the prompts of a call. Decodes nothing."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from clams.app import ClamsPromptableApp, PromptTask
 from mmif import Annotation, AnnotationTypes, Document, DocumentTypes, Mmif
@@ -19,12 +21,14 @@ class Task:
     One prompt to come, and one TextDocument.
 
     :param time_frame: id of the TimeFrame that the caption will be aligned to
-    :param document: the video
+    :param document: id of the video's document
+    :param path: the video's file
     :param instants: when to look, in frame order
     """
 
     time_frame: str
-    document: Document
+    document: str
+    path: Path
     instants: tuple[Instant, ...]
 
 
@@ -116,10 +120,10 @@ def _listed(labels: frozenset[str] | set[str]) -> str:
 def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: dict[str, Document]) -> Task:
     points = {name: _time_points(mmif, time_frame, name) for name in ("representatives", "targets")}
     document = _document(mmif, time_frame, points["targets"] + points["representatives"], videos)
-    document.location_path(nonexist_ok=False)
+    path = _path(document)
 
     def frame_rate() -> float:
-        return float(get_framerate(document))
+        return _frame_rate(document, path)
 
     def in_ms(value: Any, unit: str) -> int:
         # The SDK asks for the frame rate whatever the unit is, and opens the video for it.
@@ -131,7 +135,26 @@ def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: di
         targets=_instants(points["targets"], in_ms),
         interval=_interval(time_frame, in_ms),
     )
-    return Task(time_frame.id, document, instants(segment, parameters.sampling_mode, frame_rate))
+    return Task(time_frame.id, document.id, path, instants(segment, parameters.sampling_mode, frame_rate))
+
+
+def _path(document: Document) -> Path:
+    """Resolve a document's location through the SDK and its plugins, percent-encoded or not."""
+    if not document.location:
+        raise ValueError(f"the video {document.id} has no location")
+    path = str(document.location_path())
+    for candidate in (path, unquote(path)):
+        if Path(candidate).is_file():
+            return Path(candidate)
+    raise FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
+
+
+def _frame_rate(document: Document, path: Path) -> float:
+    # Through a copy: where the SDK has to open the video, it writes what it learns into the document it is given, and
+    # from there into the output.
+    copy = Document(document.serialize())
+    copy.location = f"file://{path}"  # as it is: the SDK takes percent signs literally
+    return float(get_framerate(copy))
 
 
 def _time_points(mmif: Mmif, time_frame: Annotation, name: str) -> list[Annotation]:
@@ -181,7 +204,7 @@ def _chunks(task: Task, parameters: Parameters) -> Iterator[Task]:
     # The SDK's own chunking, over instants in place of images: no frame has to be decoded to know the groups.
     whole = PromptTask(list(task.instants), [""] * len(task.instants), task.time_frame)
     for chunk in ClamsPromptableApp.chunk_tasks([whole], parameters.max_images, parameters.images_mode):
-        yield Task(task.time_frame, task.document, tuple(chunk.images))
+        yield replace(task, instants=tuple(chunk.images))
 
 
 def _text(error: Exception) -> str:

@@ -32,7 +32,7 @@ def write(view: View, captions: Sequence[Caption]) -> None:
     view.new_contain(AnnotationTypes.Alignment)
     made: dict[tuple[str, int], str] = {}
     for caption in captions:
-        document = caption.task.document.id
+        document = caption.task.document
         origins = [instant.time_point or _time_point(view, document, instant.ms, made) for instant in caption.instants]
         text = view.new_textdocument(text=caption.completion.text)
         text.add_property("document", document)

@@ -1,0 +1,172 @@
+"""TimeFrames of every shape become the same prompts."""
+
+from typing import Any
+
+import pytest
+from mmif import Mmif
+
+from captioning.parameters import Parameters
+from captioning.plan import Plan, plan
+from demo.annotations import interval_mmif, swt_mmif
+from demo.broadcast import Broadcast, Segment, render
+from metadata import appmetadata
+
+SEGMENTS = (Segment("bars", "grey", 0, 2), Segment("slate", "blue", 2, 4), Segment("chyron", "red", 4, 6))
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Broadcast:
+    return render(tmp_path_factory.mktemp("plan") / "a video.mp4", SEGMENTS)
+
+
+def parameters(**refined: Any) -> Parameters:
+    defaults = {p.name: p.default for p in appmetadata().parameters}
+    return Parameters.of(defaults | {"tfSamplingMode": "representatives", "prompt": ["?"]} | refined)
+
+
+def planned(mmif: str | Mmif, **refined: Any) -> Plan:
+    return plan(mmif if isinstance(mmif, Mmif) else Mmif(mmif), parameters(**refined))
+
+
+def points(made: Plan) -> list[list[tuple[int, str | None]]]:
+    return [[(instant.ms, instant.time_point) for instant in task.instants] for task in made.tasks]
+
+
+@pytest.mark.parametrize("document", ["contains", "annotation", "timepoints"])
+@pytest.mark.parametrize("one_view", [False, True])
+def test_swt_shapes(short: Broadcast, document: Any, one_view: bool) -> None:
+    made = planned(swt_mmif(short, representatives=1, document=document, one_view=one_view))
+    assert points(made) == [[(1500, "v_0:tp_2")], [(3500, "v_0:tp_4")], [(5500, "v_0:tp_6")]]
+    view = "v_0" if one_view else "v_1"
+    assert [task.time_frame for task in made.tasks] == [f"{view}:tf_{n}" for n in (1, 2, 3)]
+    assert {(task.document, task.path) for task in made.tasks} == {("d1", short.path)}
+    assert made.warnings == []
+
+
+@pytest.mark.parametrize("unit", ["milliseconds", "seconds", "frames"])
+@pytest.mark.parametrize("unit_on", ["contains", "annotation"])
+@pytest.mark.parametrize("document", ["contains", "annotation"])
+def test_intervals_in_any_unit(short: Broadcast, unit: Any, unit_on: Any, document: Any) -> None:
+    made = planned(interval_mmif(short, unit=unit, unit_on=unit_on, document=document), tfSamplingMode="single")
+    (first,), (second,), (third,) = points(made)
+    # frames are rounded, so that milliseconds made of them can be off by half a frame
+    assert [first[0], second[0], third[0]] == pytest.approx([1000, 3000, 5000], abs=17)
+    assert {id_ for _, id_ in (first, second, third)} == {None}
+
+
+def test_all_takes_targets(short: Broadcast) -> None:
+    made = planned(swt_mmif(short), tfSamplingMode="all", tfLabels=["slate"])
+    assert points(made) == [[(2500, "v_0:tp_3"), (3500, "v_0:tp_4")]]
+
+
+def test_all_samples_an_interval_at_the_frame_rate(short: Broadcast) -> None:
+    made = planned(interval_mmif(short), tfSamplingMode="all", tfLabels=["slate"])
+    ((task),) = made.tasks
+    assert [instant.ms for instant in task.instants] == [round(2000 + i * 1000 / 29.97) for i in range(60)]
+
+
+def test_max_images_per_prompt_splits_in_order(short: Broadcast) -> None:
+    mmif = swt_mmif(short, step_ms=250, labels=["slate"])
+    times = [2000 + 250 * i for i in range(8)]
+    largest = planned(mmif, tfSamplingMode="all", maxImagesPerPrompt=3)
+    assert [[ms for ms, _ in group] for group in points(largest)] == [times[:3], times[3:6], times[6:]]
+    balanced = planned(mmif, tfSamplingMode="all", maxImagesPerPrompt=7, imagesPerPromptMode="balanced")
+    assert [[ms for ms, _ in group] for group in points(balanced)] == [times[:4], times[4:]]
+
+
+def test_labels_select(short: Broadcast) -> None:
+    made = planned(swt_mmif(short), tfLabels=["bars", "chyron"])
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf_1", "v_1:tf_3"]
+
+
+def test_an_unknown_label_is_told_with_those_there_are(short: Broadcast) -> None:
+    made = planned(swt_mmif(short), tfLabels=["credits"])
+    assert made.tasks == []
+    assert made.warnings == ["No TimeFrame has the label credits; the input has bars, chyron, slate. See tfLabels."]
+    assert made.failures == 0
+
+
+def test_timeframes_without_representatives_are_skipped_and_named(short: Broadcast) -> None:
+    made = planned(interval_mmif(short, labels=["slate"]))
+    assert made.tasks == []
+    (warning,) = made.warnings
+    assert warning.startswith("TimeFrame v_0:tf_1 was skipped: it has no representatives.")
+    assert made.failures == 0
+
+
+def test_a_missing_file_is_one_warning_for_the_document(short: Broadcast) -> None:
+    mmif = Mmif(swt_mmif(short))
+    mmif["d1"].location = "file:///nowhere/gone.mp4"
+    made = planned(mmif)
+    assert made.tasks == []
+    assert made.warnings == [
+        "3 TimeFrames were not captioned (v_1:tf_1, v_1:tf_2, v_1:tf_3): "
+        "there is no file /nowhere/gone.mp4, where d1 should be."
+    ]
+    assert made.failures == 3
+
+
+def test_a_dangling_reference_costs_one_timeframe(short: Broadcast) -> None:
+    mmif = Mmif(swt_mmif(short))
+    mmif["v_1:tf_2"].add_property("representatives", ["v_0:tp_999"])
+    made = planned(mmif)
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf_1", "v_1:tf_3"]
+    (warning,) = made.warnings
+    assert "v_1:tf_2" in warning
+    assert "v_0:tp_999" in warning
+    assert made.failures == 1
+
+
+def test_a_timeframe_of_something_else_than_video_is_left_alone(short: Broadcast) -> None:
+    mmif = Mmif(swt_mmif(short, document="annotation"))
+    mmif["d1"].add_property("fps", 29.97)
+    audio = type(mmif["d1"])()
+    audio.at_type = "http://mmif.clams.ai/vocabulary/AudioDocument/v1"
+    audio.id = "d2"
+    audio.location = "file:///nowhere/sound.wav"
+    mmif.add_document(audio)
+    mmif["v_1:tf_2"].add_property("document", "d2")
+    made = planned(mmif)
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf_1", "v_1:tf_3"]
+    assert made.warnings == []
+
+
+def test_percent_encoded_locations(short: Broadcast) -> None:
+    mmif = Mmif(swt_mmif(short))
+    assert " " in short.path.name
+    mmif["d1"].location = short.path.as_uri()
+    assert "%20" in mmif["d1"].location
+    assert [task.path for task in planned(mmif).tasks] == [short.path] * 3
+
+
+def test_the_input_documents_gain_nothing(short: Broadcast) -> None:
+    mmif = Mmif(interval_mmif(short))
+    before = mmif.serialize()
+    assert len(planned(mmif, tfSamplingMode="all").tasks) == 3
+    assert mmif.serialize() == before
+
+
+def test_a_mmif_without_video_is_refused() -> None:
+    empty = Mmif(validate=False)
+    with pytest.raises(ValueError, match="no VideoDocument"):
+        planned(empty)
+
+
+def test_a_mmif_without_timeframes_is_told(short: Broadcast) -> None:
+    made = planned(interval_mmif(short, labels=[]))
+    assert made.tasks == []
+    assert made.warnings == ["The input has no TimeFrame; run an app that finds segments first."]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"parallelPrompts": 0}, '"parallelPrompts" must be an integer of at least 1; got 0'),
+        ({"maxImagesPerPrompt": -1}, '"maxImagesPerPrompt" must be an integer of at least 0; got -1'),
+        ({"prompt": []}, '"prompt" must be one or more texts; got none'),
+        ({"topP": 2.0}, '"topP" must be .*; got 2.0'),
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parameters(**wrong)

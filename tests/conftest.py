@@ -1,0 +1,37 @@
+"""One engine and one broadcast for the whole session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Read by all of the session's engines, those of child processes included. float32: only then are the engine's tokens
+# those of transformers on any machine.
+os.environ |= {"CAPTIONER_MODEL": "demo", "CAPTIONER_DTYPE": "float32", "CAPTIONER_KV_CACHE_GIB": "0.25"}
+
+from app import SmolVLM2Captioner
+from demo.broadcast import Broadcast, make_segments, render
+from engine.engine import Engine
+
+
+@pytest.fixture(scope="session")
+def captioner() -> Iterator[SmolVLM2Captioner]:
+    """The app, its engine warm: the only one of the session but for tests of start, death and shutdown."""
+    made = SmolVLM2Captioner()
+    made.engine.start()
+    yield made
+    made.engine.close()
+
+
+@pytest.fixture(scope="session")
+def engine(captioner: SmolVLM2Captioner) -> Engine:
+    """The session's engine."""
+    return captioner.engine
+
+
+@pytest.fixture(scope="session")
+def broadcast(tmp_path_factory: pytest.TempPathFactory) -> Broadcast:
+    """Three minutes of synthetic broadcast."""
+    folder: Path = tmp_path_factory.mktemp("broadcast")
+    return render(folder / "broadcast.mp4", make_segments(180, seed=1))
