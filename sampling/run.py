@@ -1,0 +1,196 @@
+"""One decoding for several groups: pictures are chosen by their packets' timestamps, then only these are decoded."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import av
+
+from sampling.bitstream import disposable, passable, shown
+from sampling.request import Request
+from sampling.source import Source
+
+REORDER = 17  # a picture is decoded at most 16 places before its turn (ITU-T H.264, max_num_reorder_frames)
+WINDOW_BYTES = 16 * 1024 * 1024  # of compressed packets read ahead of the decoder
+
+
+class Doubt(Exception):
+    """The quick way cannot vouch for the pictures: the stream is damaged or breaks the rules it relies on."""
+
+
+class Sink(Protocol):
+    """Where pictures go."""
+
+    def put(self, request: Request, ms: int, frame: av.VideoFrame, source: Source, wait: bool) -> bool:
+        """Accept a picture; false if there is no room for its group and waiting was not allowed."""
+
+    def finish(self, request: Request, errors: tuple[str, ...] = ()) -> None:
+        """Every instant of the request has been decided."""
+
+
+class Decoding:
+    """
+    One pass over a video from the landing of the first request on.
+
+    :param requests: those of a quick `Run`
+    :param cancelled: asked between packets; true ends the pass
+    """
+
+    def __init__(self, source: Source, requests: list[Request], sink: Sink, cancelled: Callable[[], bool]) -> None:
+        self.source = source
+        self.sink = sink
+        self.cancelled = cancelled
+        self.landing = requests[0].landing
+        self.left = {request: len(request.targets) for request in requests}
+        self.deferred: list[Request] = []
+        self._start = requests[0].first
+        self._targets = sorted(
+            (tick, request.index, ms, request) for request in requests for tick, ms in request.targets
+        )
+        self._resolved = 0
+        self._timeline: list[int] = []  # timestamps of the pictures read so far
+        self._depth = 0  # the most places by which a picture was read before its turn
+        self._window: deque[av.Packet] = deque()  # read, not yet decoded
+        self._window_bytes = 0
+        self._wanted: dict[int, list[tuple[Request, int, int, bool]]] = {}
+        self._unsent = 0  # wanted pictures still in the window
+        self._sent = 0
+        self._shown: int | None = None  # timestamp of the last picture out of the decoder
+        self._open: set[Request] = set()
+
+    def run(self) -> None:
+        """
+        Decode until every request is finished or deferred.
+
+        :raises Doubt: if the requests in `left` have to be read in the SDK's own way
+        """
+        try:
+            self._pass()
+        except av.error.FFmpegError as error:
+            raise Doubt(str(error)) from error
+        finally:
+            self.source.codec.flush_buffers()
+
+    def _pass(self) -> None:
+        self.source.seek(self._start)
+        for packet in self.source.packets():
+            if self.cancelled():
+                return
+            self._read(packet)
+            self._resolve(ended=False)
+            self._feed()
+            if self._resolved == len(self._targets):
+                break
+        self._resolve(ended=True)
+        self._feed()
+        self._drain()
+        if self.left and not self.cancelled():
+            raise Doubt("a picture that the packets promised did not come out of the decoder")
+
+    def _read(self, packet: av.Packet) -> None:
+        source = self.source
+        if packet.pts is None or packet.is_corrupt:
+            raise Doubt("a packet without timestamp or cut short")
+        if not self._timeline:
+            if source.landing(packet) != self.landing:
+                raise Doubt("the seek came down elsewhere this time")
+        elif packet.is_keyframe and source.skips:
+            self._leap(packet)
+        self._window.append(packet)
+        self._window_bytes += packet.size
+        if packet.is_discard or not shown(source.codec.name, packet):
+            return
+        place = bisect_left(self._timeline, packet.pts)
+        if place < len(self._timeline) and self._timeline[place] == packet.pts:
+            raise Doubt("two pictures at one time")
+        self._depth = max(self._depth, len(self._timeline) - place)
+        insort(self._timeline, packet.pts)
+
+    def _leap(self, packet: av.Packet) -> None:
+        """Forget the packets before a closed key frame if nothing in front of it is wanted."""
+        if self._unsent or self._resolved == len(self._targets) or self._targets[self._resolved][0] < packet.pts:
+            return
+        size = self.source.nal_length_size
+        if self.source.landing(packet).closed and all(passable(skipped, size) for skipped in self._window):
+            self._drain()
+            self._window.clear()
+            self._window_bytes = 0
+
+    def _resolve(self, ended: bool) -> None:
+        """Choose a picture for each instant whose neighbours are known."""
+        timeline = self._timeline
+        while self._resolved < len(self._targets):
+            tick, _, ms, request = self._targets[self._resolved]
+            place = bisect_left(timeline, tick)
+            after = len(timeline) - place
+            if not timeline or (place == 0 and timeline[0] != tick):
+                raise Doubt("no picture at or before an instant")
+            if after and (ended or after >= REORDER):
+                earlier = place > 0 and tick - timeline[place - 1] < timeline[place] - tick
+                chosen = timeline[place - 1] if earlier else timeline[place]
+            elif ended:
+                chosen = timeline[-1]
+            else:
+                return
+            self._resolved += 1
+            if request in self.left:
+                if chosen not in self._wanted:
+                    self._wanted[chosen] = []
+                    self._unsent += 1
+                self._wanted[chosen].append((request, tick, ms, not after))
+
+    def _feed(self) -> None:
+        """Send the decoder what it needs for the pictures wanted so far, as far as they are settled."""
+        settled: float = float("inf")
+        if self._resolved < len(self._targets):
+            place = bisect_right(self._timeline, self._targets[self._resolved][0])
+            settled = self._timeline[place - 1] if place else float("-inf")
+        while self._window and (self._unsent or self._window_bytes > WINDOW_BYTES):
+            packet = self._window[0]
+            if packet.pts >= settled or self.cancelled():
+                return
+            self._window.popleft()
+            self._window_bytes -= packet.size
+            if packet.pts in self._wanted:
+                self._unsent -= 1
+            elif self.source.skips and disposable(packet, self.source.nal_length_size):
+                continue
+            self._sent += 1
+            frames = self.source.codec.decode(packet)
+            if frames:
+                self.source.first_shown_after(self._sent)
+                self._show(frames)
+
+    def _drain(self) -> None:
+        """Have the decoder give out what it holds back."""
+        if self._wanted:
+            self._show(self.source.codec.decode(None))
+        self.source.codec.flush_buffers()
+        self._sent = 0
+
+    def _show(self, frames: list[av.VideoFrame]) -> None:
+        for frame in frames:
+            if frame.pts is None or frame.is_corrupt or (self._shown is not None and frame.pts <= self._shown):
+                raise Doubt("a damaged picture, or one out of its turn")
+            self._shown = frame.pts
+            wishes = self._wanted.pop(frame.pts, ())
+            if wishes and self._depth > self.source.held_back(self._sent):
+                raise Doubt("pictures further out of order than the decoder expects")
+            for request, tick, ms, at_end in wishes:
+                self._settle(request, ms, None if at_end and tick - frame.pts > self.source.tolerance(frame) else frame)
+
+    def _settle(self, request: Request, ms: int, frame: av.VideoFrame | None) -> None:
+        if request not in self.left or self.cancelled():
+            return
+        if frame is not None:
+            if not self.sink.put(request, ms, frame, self.source, wait=not self._open):
+                del self.left[request]
+                self.deferred.append(request)
+                return
+            self._open.add(request)
+        self.left[request] -= 1
+        if not self.left[request]:
+            del self.left[request]
+            self._open.discard(request)
+            self.sink.finish(request)

@@ -1,0 +1,158 @@
+"""One open video: its clock, where a seek lands, and how its pictures become images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+import av
+from av.video.reformatter import VideoReformatter
+from PIL import Image
+
+from sampling.bitstream import closes, length_size
+
+BYTES_PER_PIXEL = 4  # Pillow stores RGB in 32 bits
+
+# Demuxers whose seek goes by an index that is complete from the start, so that it lands on the same key frame whatever
+# was read before; and decoders that raise on the same packet however many threads they have.
+INDEXED = frozenset({"mov", "matroska"})
+REPEATABLE = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg2video", "mpeg4", "mjpeg", "prores"})
+
+
+class VideoError(Exception):
+    """
+    A video cannot be opened.
+
+    :param path: the file
+    :param reason: what went wrong, in the words of whoever noticed
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"Cannot open the video {path}: {reason}. "
+            "Check that the file exists, may be read and is whole (`ffprobe FILE` names its streams)."
+        )
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Landing:
+    """
+    The packet a seek comes down on.
+
+    :param key: whether it is a key frame with a presentation timestamp
+    :param closed: whether nothing after it, in decoding order, looks back past it
+    """
+
+    pts: int | None
+    dts: int | None
+    pos: int | None
+    key: bool
+    closed: bool
+
+
+class Source:
+    """
+    An open video.
+
+    :param path: the file
+    :param threads: decoding threads; ``None`` leaves PyAV's own setting, and with it the errors PyAV raises
+    :raises VideoError: if the file cannot be opened or holds no video
+    """
+
+    def __init__(self, path: str | PathLike[str], threads: int | None = None) -> None:
+        self.path = fspath(path)
+        try:
+            self.container = av.open(self.path)
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(self.path, f"{type(error).__name__}: {error}") from error
+        try:
+            self.stream = self.container.streams.video[0]
+        except IndexError:
+            self.container.close()
+            raise VideoError(self.path, "it holds no video stream") from None
+        self.codec = self.stream.codec_context
+        if threads is not None:
+            self.codec.thread_type = "FRAME" if threads > 1 else "SLICE"
+            self.codec.thread_count = threads
+            # damage that a decoder would paper over has to be noticed, or pictures would depend on the way to them
+            self.codec.options = {"err_detect": "explode"}
+        self.time_base = float(self.stream.time_base)
+        rate = self.stream.guessed_rate or self.stream.average_rate or self.stream.base_rate
+        self._tolerance = round(1 / float(rate) / self.time_base) if rate else 0
+        self.nal_length_size = length_size(self.codec.name, self.codec.extradata)
+        self.skips = self.codec.name == "h264" and self.nal_length_size > 0
+        self._delay = (threads or 1) - 1
+        self._reorder: int | None = None
+        self._reformatter = VideoReformatter()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a picture is the same whichever key frame before it the decoding starts from."""
+        formats = self.container.format.name.split(",")
+        if self.codec.name not in REPEATABLE or not INDEXED.intersection(formats):
+            return False
+        return "mov" not in formats or self._index_reaches_the_end()
+
+    def ticks(self, ms: int) -> int:
+        """Milliseconds in units of the stream's time base."""
+        return round(ms / 1000.0 / self.time_base)
+
+    def milliseconds(self, ticks: int) -> float:
+        """Units of the stream's time base in milliseconds."""
+        return ticks * self.time_base * 1000
+
+    def tolerance(self, frame: av.VideoFrame) -> int:
+        """How far past a picture, in ticks, an instant may lie and still belong to it."""
+        return frame.duration or self._tolerance
+
+    def seek(self, ticks: int) -> None:
+        """Go to the key frame at or before a time, as far as the container knows."""
+        self.container.seek(ticks, backward=True, any_frame=False, stream=self.stream)
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The video packets from here to the end, without the empty one that PyAV appends."""
+        for packet in self.container.demux(self.stream):
+            if packet.size or packet.dts is not None:
+                yield packet
+
+    def land(self, ticks: int) -> Landing | None:
+        """Where a seek to a time comes down; ``None`` if it fails or nothing follows."""
+        try:
+            self.seek(ticks)
+            packet = next(self.packets(), None)
+        except av.error.FFmpegError:
+            return None
+        return None if packet is None else self.landing(packet)
+
+    def landing(self, packet: av.Packet) -> Landing:
+        """A packet as a place to start from."""
+        key = packet.is_keyframe and packet.pts is not None and not packet.is_corrupt
+        closed = key and closes(self.codec.name, packet, self.nal_length_size)
+        return Landing(packet.pts, packet.dts, packet.pos, key, closed)
+
+    def first_shown_after(self, sent: int) -> None:
+        """Note how many packets the decoder took before it gave out the first picture."""
+        if self._reorder is None:
+            self._reorder = sent - 1 - self._delay
+
+    def held_back(self, sent: int) -> int:
+        """
+        How many pictures a new decoder of this stream holds back to put them in order, as far as is known after `sent`
+        packets. Pictures further out of order than that would be lost, were they decoded from their key frame on.
+        """
+        return sent - self._delay if self._reorder is None else self._reorder
+
+    def image(self, frame: av.VideoFrame) -> Image.Image:
+        """The RGB image of a picture, as `VideoFrame.to_image` makes it, without building a scaler each time."""
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        plane = rgb.planes[0]
+        return Image.frombytes("RGB", (rgb.width, rgb.height), memoryview(plane), "raw", "RGB", plane.line_size, 1)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    def _index_reaches_the_end(self) -> bool:
+        entries, frames = self.stream.index_entries, self.stream.frames
+        return bool(frames) and len(entries) >= frames

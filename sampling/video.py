@@ -1,0 +1,311 @@
+"""
+Instants to frames: one ordered pass per video, frames handed over group by group, memory bounded.
+
+The picture chosen for an instant is the one that the SDK's ``extract_images_from_timepoints`` gives when it is called
+once per group, pixel for pixel.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from types import TracebackType
+
+import av
+from PIL import Image
+
+from sampling import exact
+from sampling.budget import DEFAULT_BYTES, ByteBudget, Hold
+from sampling.request import Plan, Request
+from sampling.run import Decoding, Doubt
+from sampling.source import BYTES_PER_PIXEL, Source, VideoError
+
+__all__ = ["DEFAULT_BYTES", "ByteBudget", "Frame", "FrameGroup", "GroupReader", "VideoError", "read_groups"]
+
+MAX_READERS = 4
+AHEAD = 64
+
+
+@dataclass(frozen=True)
+class Frame:
+    """
+    A decoded picture. Frames may share one image: do not draw on it.
+
+    :param image: RGB
+    :param instant_ms: the time asked for, milliseconds on the media timeline
+    :param pts_ms: the picture's own presentation timestamp, likewise
+    """
+
+    image: Image.Image
+    instant_ms: int
+    pts_ms: float
+
+
+@dataclass(frozen=True)
+class FrameGroup:
+    """
+    The frames of one prompt. Whoever is done with them calls `release` or leaves a ``with`` block.
+
+    :param index: position of the group in the request
+    :param frames: in the order asked; ``None`` where the video has no picture within reach of the instant
+    :param decode_errors: what the decoder said if it stopped early; the frames after that are ``None``
+    """
+
+    index: int
+    frames: tuple[Frame | None, ...]
+    decode_errors: tuple[str, ...] = ()
+    hold: Hold | None = field(default=None, repr=False, compare=False)
+
+    def release(self) -> None:
+        """Give the bytes of the frames back to the budget; a second time does nothing."""
+        if self.hold is not None:
+            self.hold.release()
+
+    def __enter__(self) -> "FrameGroup":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _Cores:
+    """How many readers are at work in the process, so that calls side by side do not crowd each other out."""
+
+    def __init__(self) -> None:
+        self.count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._busy = 0
+        self._lock = threading.Lock()
+
+    def enter(self, always: bool) -> bool:
+        """Count a reader in; refused if no core is free, unless it is a call's first."""
+        with self._lock:
+            if not always and self._busy >= self.count:
+                return False
+            self._busy += 1
+            return True
+
+    def leave(self) -> None:
+        """Count a reader out."""
+        with self._lock:
+            self._busy -= 1
+
+
+_cores = _Cores()
+
+
+class _Desk:
+    """Where the readers of one call put frames and the consumer takes groups. Knows the consumer's end not at all."""
+
+    def __init__(
+        self, path: str, groups: Sequence[Sequence[int]], budget: ByteBudget, readers: int, ahead: int
+    ) -> None:
+        self.path = path
+        self.groups = [tuple(group) for group in groups]
+        self.budget = budget
+        self.readers = readers
+        self.ahead = ahead
+        self.changed = threading.Condition()
+        self.ready: deque[FrameGroup] = deque()
+        self.left = len(self.groups)  # groups that the consumer has not taken
+        self.failure: BaseException | None = None
+        self.threads: list[threading.Thread] = []
+        self.plan: Plan | None = None
+        self._stopped = threading.Event()
+        self._frames: dict[Request, dict[int, Frame]] = {}
+        self._holds: dict[Request, Hold] = {}
+
+    def start_reader(self) -> None:
+        """Start one more reader if the call may have it and a core is free."""
+        with self.changed:
+            if self._stopped.is_set() or len(self.threads) >= self.readers or not _cores.enter(not self.threads):
+                return
+            name = f"frames-{len(self.threads)}"
+            self.threads.append(threading.Thread(target=self._read, name=name, daemon=True))
+            self.threads[-1].start()
+
+    def stopped(self) -> bool:
+        """Whether the readers are to stop."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Have the readers stop, and give back what waits to be taken."""
+        self._stopped.set()
+        self.budget.wake()
+        with self.changed:
+            self.changed.notify_all()
+            waiting, threads = list(self.ready), list(self.threads)
+            self.ready.clear()
+        for group in waiting:
+            group.release()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def put(self, request: Request, ms: int, frame: av.VideoFrame, source: Source, wait: bool) -> bool:
+        """Turn a picture into an image, once there is room for its whole group."""
+        frames = self._frames.setdefault(request, {})
+        if request not in self._holds:
+            size = len(request.targets) * frame.width * frame.height * BYTES_PER_PIXEL
+            if not self._room(wait) or not self._acquire(size, wait):
+                return False
+            self._holds[request] = Hold(self.budget, size)
+        pts_ms = source.milliseconds(frame.pts)
+        image = next((other.image for other in frames.values() if other.pts_ms == pts_ms), None)
+        frames[ms] = Frame(source.image(frame) if image is None else image, ms, pts_ms)
+        return True
+
+    def drop(self, request: Request) -> None:
+        """Forget what has been put for a request."""
+        self._frames.pop(request, None)
+        hold = self._holds.pop(request, None)
+        if hold is not None:
+            hold.release()
+
+    def finish(self, request: Request, errors: tuple[str, ...] = ()) -> None:
+        """Hand over a group."""
+        frames = self._frames.pop(request, {})
+        hold = self._holds.pop(request, None)
+        if hold is not None:
+            images = {id(frame.image): frame.image for frame in frames.values()}
+            hold.shrink(sum(image.width * image.height * BYTES_PER_PIXEL for image in images.values()))
+        self._hand_over(FrameGroup(request.index, tuple(frames.get(ms) for ms in request.instants), errors, hold))
+
+    def _hand_over(self, group: FrameGroup) -> None:
+        with self.changed:
+            if not self.stopped():
+                self.ready.append(group)
+                self.changed.notify_all()
+                return
+        group.release()
+
+    def _room(self, wait: bool) -> bool:
+        """Wait until the consumer has taken enough; a reader that may not wait is in the middle of a group."""
+        with self.changed:
+            if wait:
+                self.changed.wait_for(lambda: self.stopped() or len(self.ready) < self.ahead)
+            return not self.stopped()
+
+    def _acquire(self, size: int, wait: bool) -> bool:
+        return self.budget.acquire(size, self.stopped) if wait else self.budget.try_acquire(size)
+
+    def _read(self) -> None:
+        try:
+            source = Source(self.path, threads=max(1, _cores.count // self.readers))
+            try:
+                self._serve(source)
+            finally:
+                source.close()
+        except BaseException as error:
+            with self.changed:
+                self.failure = self.failure or error
+                self.changed.notify_all()
+        finally:
+            _cores.leave()
+
+    def _serve(self, source: Source) -> None:
+        with self.changed:
+            plan = self.plan = self.plan or Plan.of(self.groups, source)
+        while not self.stopped():
+            run = plan.take(source)
+            if run is None:
+                return
+            if plan.pending:
+                self.start_reader()
+            slow = run.requests
+            if run.quick:
+                decoding = Decoding(source, run.requests, self, self.stopped)
+                try:
+                    decoding.run()
+                    plan.learn(True)
+                    slow = []
+                except Doubt:
+                    plan.learn(False)
+                    slow = list(decoding.left)
+                for request in [*slow, *decoding.deferred]:
+                    self.drop(request)
+                plan.put_back(decoding.deferred)
+            for request in slow:
+                if not self.stopped():
+                    exact.read(self.path, request, self, self.stopped)
+
+
+class GroupReader(Iterator[FrameGroup]):
+    """
+    The groups of one call, as they become complete; an iterator and a context manager. Made by `read_groups`.
+
+    Readers run ahead on threads of their own from the start. They stop when the last group is taken, when `close` is
+    called, or when nobody knows the reader any more.
+    """
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    def __next__(self) -> FrameGroup:
+        """
+        The next complete group; waits for it.
+
+        :raises VideoError: if the video cannot be opened
+        """
+        desk = self._desk
+        with desk.changed:
+            desk.changed.wait_for(lambda: desk.ready or desk.failure or desk.stopped() or not desk.left)
+            if desk.ready:
+                desk.left -= 1
+                desk.changed.notify_all()
+                return desk.ready.popleft()
+        self.close()
+        if desk.failure is not None:
+            failure, desk.failure = desk.failure, None
+            raise failure
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop the readers, close the files and give back all frames that nobody has taken. Any thread may call it."""
+        self._desk.stop()
+
+    def __enter__(self) -> "GroupReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def read_groups(
+    path: str | PathLike[str],
+    groups: Sequence[Sequence[int]],
+    *,
+    budget: ByteBudget,
+    readers: int | None = None,
+    ahead: int = AHEAD,
+) -> GroupReader:
+    """
+    Read the frames nearest to given instants.
+
+    Groups come out as soon as they are complete, in time order apart from small shifts between readers; `index` says
+    which is which. A group's bytes are taken from the budget before its first image is made and stay taken until it is
+    released, so release groups that are done with before, or on another thread than, asking for the next.
+
+    :param path: the video
+    :param groups: for each group the instants it wants, milliseconds on the media timeline, in any order
+    :param budget: shared by all calls of the process
+    :param readers: how many files to read from at once; by default as many as there are cores, up to four
+    :param ahead: how many complete groups may wait to be taken
+    :returns: the groups; the first `next` raises `VideoError` if the video cannot be opened
+    """
+    wanted = min(_cores.count, MAX_READERS) if readers is None else readers
+    desk = _Desk(fspath(path), groups, budget, max(1, wanted), max(1, ahead))
+    for index, group in enumerate(desk.groups):
+        if not group:
+            desk.ready.append(FrameGroup(index, ()))
+    if len(desk.ready) < len(desk.groups):
+        desk.start_reader()
+    return GroupReader(desk)
