@@ -137,6 +137,11 @@ class Engine:
         return self.state == "ready"
 
     @property
+    def unfinished_in_vllm(self) -> int:
+        """How many requests vLLM itself still counts, for tests that nothing leaks."""
+        return self._llm.get_num_unfinished_requests()
+
+    @property
     def pids(self) -> set[int]:
         """The ids of this process and of the engine's, its children."""
         own = psutil.Process()
@@ -202,6 +207,7 @@ class Engine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt: dict[str, Any] = {"prompt": self.chat_text(messages)}
+        self._check_placeholders(prompt["prompt"], len(request.images))
         if request.images:
             prompt["multi_modal_data"] = {"image": list(request.images)}
         try:
@@ -221,6 +227,15 @@ class Engine:
         except ValueError as error:  # the processor's, on an image that it can't take
             raise PromptRefused(f"The prompt can't be prepared: {error}") from error
         raise PromptRefused("The engine ended the prompt without an answer.")
+
+    def _check_placeholders(self, text: str, images: int) -> None:
+        # vLLM would answer all the same, with frames in the wrong places.
+        token = self._processor.image_token
+        if (found := text.count(token)) != images:
+            raise PromptRefused(
+                f"The prompt has {found} places for {images} frame(s). Text that reads {token} stands for a frame in "
+                "this model's prompts; leave it out of prompt and systemPrompt."
+            )
 
     def _check_length(self, tokens: int, images: int) -> None:
         if tokens >= self.context_length:

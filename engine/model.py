@@ -81,7 +81,8 @@ def fetch(model: Model) -> Path:
         wanted = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
         return Path(huggingface_hub.snapshot_download(model.id, revision=model.revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client lets errors of several HTTP libraries through
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileNotFoundError(
             f"The weights of {model.record} are not in the cache ({huggingface_hub.constants.HF_HUB_CACHE}) and could "
-            f"not be downloaded ({type(error).__name__}: {error})"
+            f"not be downloaded ({reason})"
         ) from error
