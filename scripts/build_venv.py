@@ -5,6 +5,7 @@ one that still holds it was interrupted and is made anew, since pip takes a half
 """
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import http.client
@@ -306,7 +307,7 @@ def run(command: list[str], otherwise: str, project: Project, log: TextIO) -> st
         stderr=log,
         text=True,
         errors="replace",
-        close_fds=False,  # it holds the lock as well: should it outlive us, the next set-up waits for it
+        preexec_fn=end_with_parent,
     ) as process:
         try:
             for line in process.stdout or ():
@@ -321,6 +322,12 @@ def run(command: list[str], otherwise: str, project: Project, log: TextIO) -> st
     if process.returncode:
         raise SetupError(explain(project.log.read_bytes()[start:].decode(errors="replace"), otherwise))
     return "".join(printed)
+
+
+def end_with_parent() -> None:
+    """Have this process killed when its parent dies, so that no pip goes on writing into a ``.venv`` made anew."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
 
 
 def explain(output: str, otherwise: str) -> str:
@@ -343,7 +350,6 @@ def only_one(project: Project) -> Iterator[None]:
     """Hold off other set-ups of the project."""
     (project.root / "build").mkdir(exist_ok=True)
     with (project.root / "build" / "setup.lock").open("w") as lock:
-        os.set_inheritable(lock.fileno(), True)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

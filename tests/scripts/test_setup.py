@@ -177,28 +177,37 @@ def test_the_stamp_depends_on_all_that_matters(finished: Project, monkeypatch: p
 
 
 def test_killed_in_the_middle(project: Project, monkeypatch: pytest.MonkeyPatch, wheels: Path) -> None:
-    """SIGKILL leaves pip behind: the next set-up waits for it, trusts nothing it did, and ends well."""
+    """SIGKILL takes pip along; the next set-up trusts nothing of what it finds, and ends well."""
     with socket.create_server(("127.0.0.1", 0)) as index:
         monkeypatch.delenv("PIP_NO_INDEX")
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{index.getsockname()[1]}/")
         monkeypatch.setenv("PIP_FIND_LINKS", "")
-        monkeypatch.setenv("PIP_RETRIES", "0")
-        command = [sys.executable, "-c", SET_UP, project.root]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as killed:
-            connection, _ = index.accept()  # pip asks, and waits for an answer
-            killed.send_signal(signal.SIGKILL)
+        with subprocess.Popen([sys.executable, "-c", SET_UP, project.root], cwd=ROOT) as killed:
+            pip, _ = index.accept()
+            with pip:
+                assert pip.recv(4096).startswith(b"GET ")
+                killed.send_signal(signal.SIGKILL)
+                assert not pip.recv(4096)  # it hung up, though nobody answered
     assert not is_set_up(project)
     witness(project).touch()
 
     confine(monkeypatch, wheels)
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as second:
-        assert second.stdout is not None
-        assert second.stdout.readline() == "set-up: waiting for another set-up to end\n"
-        connection.close()
-        assert "starting over" in second.stdout.read()
-    assert second.returncode == 0
+    set_up(project, "cpu")
     assert is_set_up(project)
     assert not witness(project).exists()
+
+
+def test_two_at_once_take_turns(finished: Project) -> None:
+    finished.stamp.unlink()
+    with build_venv.only_one(finished):
+        command = [sys.executable, "-c", SET_UP, finished.root]
+        second = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert second.stdout.readline() == "set-up: waiting for another set-up to end\n"
+        finished.stamp.write_text(digest(finished, "cpu"))
+    out, _ = second.communicate()
+    assert out.startswith("set-up: ready")
+    assert witness(finished).exists()
 
 
 def test_no_network(finished: Project, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
@@ -291,7 +300,7 @@ def test_an_old_python_can_read_the_front_door() -> None:
     [
         ("echo 'GPU 0: NVIDIA L4 (UUID: GPU-0)'", "cuda"),
         ("echo 'No devices were found'", "cpu"),
-        ("echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9", "cpu"),
+        ("echo 'Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error'; exit 15", "cpu"),
     ],
 )
 def test_flavour_by_driver(answer: str, flavour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
