@@ -1,0 +1,186 @@
+"""
+What a prompt costs in tokens, and the resolution at which it fits.
+
+All of it is asked of the model's own processor: how many tiles a frame becomes, the text that stands for them, and the
+tokens of that text.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.errors import PromptRefused
+
+Size = tuple[int, int]  # width and height in px
+Overflow = Literal["shrink", "skip"]
+
+# Where maxNewTokens asks for more than even one frame could leave, frames are shrunk no further than it takes to leave
+# this many tokens, which is the app's default for maxNewTokens.
+USUAL_ANSWER = 200
+
+
+@dataclass(frozen=True)
+class Fit:
+    """
+    How a prompt goes to the model.
+
+    :param longest_edge: px, to which the longest side of every frame is resized before tiling
+    :param wanted_edge: px, the same as it was asked for
+    :param max_new_tokens: tokens that each answer may have
+    :param wanted_tokens: the same as it was asked for
+    :param prompt_tokens: tokens of the prompt, frames included, before any reply
+    """
+
+    longest_edge: int
+    wanted_edge: int
+    max_new_tokens: int
+    wanted_tokens: int
+    prompt_tokens: int
+
+
+class Context:
+    """
+    The context of one model. Thread-safe.
+
+    :param processor: the model's processor in transformers
+    :param length: tokens that a prompt and its answer may have together
+    :raises ValueError: if the processor's own resolution can't be cut into whole tiles: vLLM and transformers then
+        disagree about the number of tiles, and frames run into one another
+    """
+
+    def __init__(self, processor: Any, length: int) -> None:
+        self.length = length
+        self.tile_edge: int = processor.image_processor.max_image_size["longest_edge"]
+        self.own_edge: int = processor.image_processor.size["longest_edge"]
+        if self.own_edge % self.tile_edge:
+            raise ValueError(
+                f"the image processor's size.longest_edge is {self.own_edge} px; it has to be a multiple of the edge "
+                f"of a tile, max_image_size.longest_edge, which is {self.tile_edge} px"
+            )
+        self._processor = processor
+        self._encode = processor.tokenizer.backend_tokenizer.encode  # the tokenizer's own call is not thread-safe
+        self._tiles_tokens = functools.lru_cache(maxsize=None)(self._count_tiles_tokens)
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """The longest edges that frames can be resized to, in px, the model's own (the largest) first."""
+        return tuple(range(self.own_edge, 0, -self.tile_edge))
+
+    def check_edge(self, longest_edge: int) -> None:
+        """
+        Check the parameter ``longestEdge``, 0 being the model's own.
+
+        :raises ValueError: listing what it may be
+        """
+        if longest_edge and longest_edge not in self.edges:
+            allowed = ", ".join(str(edge) for edge in reversed(self.edges))
+            raise ValueError(
+                f'Value for parameter "longestEdge" must be one of {allowed} px, or 0 for the model\'s own, '
+                f"{self.own_edge}; got {longest_edge}."
+            )
+
+    def tokens(self, text: str) -> int:
+        """Count the tokens of a text, each ``<image>`` being one."""
+        return len(self._encode(text).ids)
+
+    def frame_tokens(self, size: Size, longest_edge: int) -> int:
+        """
+        Count the tokens that a frame becomes.
+
+        :param size: px
+        :param longest_edge: px, one of :attr:`edges`
+        """
+        width, height = size
+        images = self._processor.image_processor
+        # 0 rows and columns are a single tile. The keyword is what vLLM passes, see `processor_kwargs`.
+        _, rows, columns = images.get_number_of_image_patches(height, width, {"size": {"longest_edge": longest_edge}})
+        return self._tiles_tokens(rows, columns)
+
+    def prompt_tokens(self, text: str, sizes: Sequence[Size], longest_edge: int) -> int:
+        """
+        Count the tokens of a prompt as the engine does.
+
+        :param text: chat text with an ``<image>`` for each frame
+        :param sizes: of the frames, in px
+        :param longest_edge: px, one of :attr:`edges`
+        """
+        return self.tokens(text) + sum(self.frame_tokens(size, longest_edge) - 1 for size in sizes)
+
+    def fit(
+        self,
+        text: Callable[[int], str],
+        sizes: Sequence[Size],
+        max_new_tokens: int,
+        *,
+        longest_edge: int = 0,
+        overflow: Overflow = "shrink",
+        answers: int = 1,
+    ) -> Fit:
+        """
+        Choose the largest resolution, the same for all frames, at which a prompt leaves room for its answers.
+
+        ``max_new_tokens`` is kept, and frames are shrunk for it, unless no prompt of this text could keep it, not even
+        with one frame in one tile: then it is reduced to the room there is.
+
+        :param text: makes the chat text for a number of frames, replies still to come left empty
+        :param sizes: of the frames, in px
+        :param max_new_tokens: tokens that each answer may have
+        :param longest_edge: px, one of :attr:`edges`, that the frames get if it fits; 0 is the model's own
+        :param overflow: whether to take a smaller resolution where this one does not fit
+        :param answers: how many answers, one after the other, the context has to hold
+        :raises PromptRefused: if it does not fit, saying what is needed, what there is, and how many frames would fit
+        """
+        wanted = longest_edge or self.own_edge
+        edges = [edge for edge in self.edges if edge <= wanted] if overflow == "shrink" and sizes else [wanted]
+        room = self._room_beside_one_frame(text, sizes, edges[-1], answers)
+        answer = max_new_tokens if max_new_tokens <= room else min(room, USUAL_ANSWER)
+        words = self.tokens(text(len(sizes))) - len(sizes)
+        for edge in edges:
+            tokens = words + sum(self.frame_tokens(size, edge) for size in sizes)
+            if answer > 0 and tokens + answers * answer <= self.length:
+                kept = min(max_new_tokens, (self.length - tokens) // answers)
+                return Fit(edge, wanted, kept, max_new_tokens, tokens)
+        raise PromptRefused(self._refusal(text, sizes, wanted, edges[-1], answers, max(answer, 1)))
+
+    def processor_kwargs(self, longest_edge: int) -> dict[str, Any]:
+        """Return vLLM's ``mm_processor_kwargs`` for a longest edge in px: none for the model's own."""
+        return {} if longest_edge == self.own_edge else {"size": {"longest_edge": longest_edge}}
+
+    def _count_tiles_tokens(self, rows: int, columns: int) -> int:
+        return self.tokens(self._processor.replace_image_token({"rows": [[rows]], "cols": [[columns]]}, 0))
+
+    def _room_beside_one_frame(self, text: Callable[[int], str], sizes: Sequence[Size], edge: int, answers: int) -> int:
+        costliest = sorted(sizes, key=lambda size: self.frame_tokens(size, edge))[-1:]
+        return (self.length - self.prompt_tokens(text(len(costliest)), costliest, edge)) // answers
+
+    def _refusal(
+        self, text: Callable[[int], str], sizes: Sequence[Size], wanted: int, least: int, answers: int, answer: int
+    ) -> str:
+        needed = self.prompt_tokens(text(len(sizes)), sizes, least) + answers * answer
+        frames = f"its {len(sizes)} frame(s) at {least} px and " if sizes else ""
+        said = (
+            f"The prompt is too long: {needed} tokens with {frames}{answers * answer} for the answer, of {self.length} "
+            "that the model takes."
+        )
+        fitting = self._frames_that_fit(text, sizes, least, answers * answer)
+        if not fitting:
+            return f"{said} Its text leaves no room: shorten prompt and systemPrompt, or lower maxNewTokens."
+        said += f" Set maxImagesPerPrompt to {fitting} or less to have it captioned in parts"
+        if whole := self._frames_that_fit(text, sizes, wanted, answers * answer) if wanted > least else 0:
+            return f"{said}, to {whole} or less to keep {wanted} px."
+        if least > self.tile_edge:
+            return f"{said}, or contextOverflow to shrink."
+        return f"{said}."
+
+    def _frames_that_fit(self, text: Callable[[int], str], sizes: Sequence[Size], edge: int, answer: int) -> int:
+        """The largest number of frames of which any choice fits, each taken to be as large as the largest."""
+        costliest = max((self.frame_tokens(size, edge) for size in sizes), default=0)
+        low, high = 0, len(sizes)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.tokens(text(middle)) + middle * (costliest - 1) + answer <= self.length:
+                low = middle
+            else:
+                high = middle - 1
+        return low
