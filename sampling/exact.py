@@ -44,7 +44,12 @@ def _frames(source: Source, start: int, errors: list[str], cancelled: Callable[[
 
 
 def _choose(source: Source, frames: Iterator[av.VideoFrame], request: Request, sink: Sink) -> None:
-    """Give each instant the frame nearest to it."""
+    """
+    Give each instant the frame nearest to it.
+
+    No frame is held on to longer than the SDK holds it: a decoder that cannot read a part of a damaged picture leaves
+    there what the buffer held before, and which buffer that is depends on which ones are in use.
+    """
     targets = iter(request.targets)
     target = next(targets, None)
     earlier: av.VideoFrame | None = None
@@ -54,10 +59,10 @@ def _choose(source: Source, frames: Iterator[av.VideoFrame], request: Request, s
         while target is not None and frame.pts >= target[0]:
             tick, ms = target
             if earlier is None:
-                chosen = frame if frame.pts - tick <= source.tolerance(frame) else None
+                near, taken = frame.pts - tick <= source.tolerance(frame), True
             else:
-                chosen = frame if frame.pts - tick <= tick - earlier.pts else earlier
-            if chosen is not None and not sink.put(request, ms, chosen, source, wait=True):
+                near, taken = True, frame.pts - tick <= tick - earlier.pts
+            if near and not sink.put(request, ms, frame if taken else earlier, source, wait=True):
                 return
             target = next(targets, None)
         earlier = frame

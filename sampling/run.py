@@ -56,6 +56,8 @@ class Decoding:
         self._wanted: dict[int, list[tuple[Request, int, int, bool]]] = {}
         self._unsent = 0  # wanted pictures still in the window
         self._sent = 0
+        self._inside: dict[int, int] = {}  # pictures in the decoder: timestamp to place in decoding order
+        self._held: deque[tuple[int, av.VideoFrame]] = deque()  # out of the decoder, but not beyond doubt yet
         self._shown: int | None = None  # timestamp of the last picture out of the decoder
         self._open: set[Request] = set()
 
@@ -156,6 +158,7 @@ class Decoding:
                 self._unsent -= 1
             elif self.source.skips and disposable(packet, self.source.nal_length_size):
                 continue
+            self._inside[packet.pts] = self._sent
             self._sent += 1
             frames = self.source.codec.decode(packet)
             if frames:
@@ -166,14 +169,30 @@ class Decoding:
         """Have the decoder give out what it holds back."""
         if self._wanted:
             self._show(self.source.codec.decode(None))
+        self._inside.clear()
+        self._deliver()
         self.source.codec.flush_buffers()
         self._sent = 0
 
     def _show(self, frames: list[av.VideoFrame]) -> None:
+        """Take what comes out of the decoder, in order of presentation."""
         for frame in frames:
-            if frame.pts is None or frame.is_corrupt or (self._shown is not None and frame.pts <= self._shown):
+            if frame.is_corrupt or frame.pts not in self._inside or (self._shown or frame.pts) > frame.pts:
                 raise Doubt("a damaged picture, or one out of its turn")
             self._shown = frame.pts
+            self._held.append((self._inside.pop(frame.pts), frame))
+            for passed in [pts for pts in self._inside if pts < frame.pts]:
+                del self._inside[passed]  # such as a picture whose references lie in front of the first key frame
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """
+        Hand on the pictures that are beyond doubt: those that were decoded before any picture still in the decoder,
+        since one that turns out damaged may have damaged all that were decoded after it.
+        """
+        oldest = next(iter(self._inside.values()), None)
+        while self._held and (oldest is None or self._held[0][0] < oldest):
+            _, frame = self._held.popleft()
             wishes = self._wanted.pop(frame.pts, ())
             if wishes and self._depth > self.source.held_back(self._sent):
                 raise Doubt("pictures further out of order than the decoder expects")
