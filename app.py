@@ -5,14 +5,16 @@ The front door: the app as an HTTP server.
 """
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import clams.app
+import jsonschema
 from clams import ClamsPromptableApp
-from clams.envelop import unwrap_if_envelope
+from clams.envelop import EnvelopeError, unwrap_if_envelope
 from mmif import Mmif
 
 import metadata as metadata_module
@@ -51,6 +53,22 @@ class SmolVLM2Captioner(ClamsPromptableApp):
 
     def _appmetadata(self) -> Any:
         """See ``metadata.py``."""
+
+    def annotate(self, mmif: str | bytes | dict[str, Any] | Mmif, **runtime_params: list[str]) -> str:
+        """
+        Annotate as the SDK does, but refuse whatever can't be read as MMIF in the one way that its doors know.
+
+        :raises jsonschema.ValidationError, json.JSONDecodeError, EnvelopeError: if the input is no MMIF
+        """
+        if not isinstance(mmif, Mmif):
+            mmif, runtime_params = unwrap_if_envelope(mmif, runtime_params)
+            try:
+                mmif = Mmif(mmif)
+            except (jsonschema.ValidationError, json.JSONDecodeError):
+                raise
+            except Exception as error:  # whatever mmif-python stumbles over in JSON of another shape
+                raise EnvelopeError(f"This is not MMIF ({type(error).__name__}: {error}).") from error
+        return str(super().annotate(mmif, **runtime_params))
 
     def _annotate(self, mmif: Mmif, **parameters: Any) -> Mmif:
         """

@@ -29,9 +29,8 @@ def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, pro
     :param port: TCP port to listen on
     :param production: gunicorn; otherwise Flask's development server
     """
-    http = Restifier(app, port=port)
-    http.host = settings.host
-    guard(http.flask_app, app.engine)
+    http = restified(app)
+    http.host, http.port = settings.host, port
     if production:
         # One worker, never recycled: it owns the engine, and its threads share it.
         http.serve_production(
@@ -50,9 +49,14 @@ def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, pro
         app.engine.close()
 
 
-def guard(flask_app: Flask, engine: Engine) -> None:
-    """Add the health endpoints to ``flask_app``, and refuse work that ``engine`` can't take now."""
+def restified(app: "SmolVLM2Captioner") -> Restifier:
+    """Make the SDK's HTTP front of ``app``, with health endpoints, and refusing work that the engine can't take now."""
+    http = Restifier(app)
+    _guard(http.flask_app, app.engine)
+    return http
 
+
+def _guard(flask_app: Flask, engine: Engine) -> None:
     @flask_app.get("/health/live")
     def live() -> Response:
         return jsonify(status="live")
@@ -60,6 +64,11 @@ def guard(flask_app: Flask, engine: Engine) -> None:
     @flask_app.get("/health/ready")
     def ready() -> Response:
         return jsonify(status="ready", model=engine.model.record) if engine.is_ready else _unavailable(engine)
+
+    @flask_app.errorhandler(UnicodeDecodeError)
+    def undecodable(error: UnicodeDecodeError) -> Response:
+        # The SDK decodes the body before it watches for errors.
+        return Response(f"Invalid input data. The body is not UTF-8: {error}", 500, mimetype="text/plain")
 
     @flask_app.before_request
     def admit() -> Response | None:
