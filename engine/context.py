@@ -93,7 +93,7 @@ class Context:
         """
         width, height = size
         images = self._processor.image_processor
-        # 0 rows and columns are a single tile. The keyword is what vLLM passes, see `processor_kwargs`.
+        # 0 rows and columns are a single tile.
         _, rows, columns = images.get_number_of_image_patches(height, width, {"size": {"longest_edge": longest_edge}})
         return self._tiles_tokens(rows, columns)
 
@@ -144,8 +144,12 @@ class Context:
         raise PromptRefused(self._refusal(text, sizes, wanted, edges[-1], answers, max(answer, 1)))
 
     def processor_kwargs(self, longest_edge: int) -> dict[str, Any]:
-        """Return vLLM's ``mm_processor_kwargs`` for a longest edge in px: none for the model's own."""
-        return {} if longest_edge == self.own_edge else {"size": {"longest_edge": longest_edge}}
+        """Return what a prompt tells vLLM of a longest edge in px: nothing for the model's own."""
+        if longest_edge == self.own_edge:
+            return {}
+        return {
+            "mm_processor_kwargs": {"size": {"longest_edge": longest_edge}}
+        }  # flat: vLLM's engine dies of nested keys
 
     def _count_tiles_tokens(self, rows: int, columns: int) -> int:
         return self.tokens(self._processor.replace_image_token({"rows": [[rows]], "cols": [[columns]]}, 0))

@@ -20,9 +20,9 @@ class Clip:
     times: tuple[int, ...]
     duration: int
 
-    def first(self, frames: int) -> "Clip":
-        """Return the clip with its first ``frames`` only; its duration stays."""
-        return Clip(self.times[:frames], self.duration)
+    def last(self, frames: int) -> "Clip":
+        """Return the clip with its last ``frames`` only, whose times are the longest to write; its duration stays."""
+        return Clip(self.times[len(self.times) - frames :], self.duration)
 
 
 def with_replies(messages: Sequence[Message], replies: Sequence[str]) -> list[Message]:
@@ -67,17 +67,16 @@ def chat_text(processor: Any, messages: Sequence[Message], clip: Clip | None = N
 
 def with_frames(messages: Sequence[Message], frames: int) -> list[Message]:
     """Return the messages with their first ``frames`` image parts only."""
-    kept = []
-    for message in messages:
-        content = []
-        for part in message["content"] if isinstance(message["content"], list) else []:
-            if part["type"] == "image":
-                frames -= 1
-                if frames < 0:
-                    continue
-            content.append(part)
-        kept.append({**message, "content": content or message["content"]})
-    return kept
+    left = iter(range(frames))
+    return [
+        message
+        if isinstance(message["content"], str)
+        else {
+            **message,
+            "content": [p for p in message["content"] if p["type"] != "image" or next(left, None) is not None],
+        }
+        for message in messages
+    ]
 
 
 def _as_video(processor: Any, parts: list[dict[str, str]], clip: Clip) -> list[dict[str, str]]:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 from PIL import Image
 
-from engine.conversation import Message, chat_text, with_replies
+from engine.context import Context, Fit, Overflow
+from engine.conversation import Clip, Message, chat_text, with_frames, with_replies
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
 from engine.model import Model, fetch
 from engine.settings import EngineSettings, engine_args, prepare_environment
@@ -38,12 +39,18 @@ class Request:
     :param images: RGB frames, one for each image part of the messages
     :param sampling: how tokens are chosen in every generation
     :param priority: lower goes first
+    :param longest_edge: px to which the longest side of each frame is resized; 0 is the model's own
+    :param overflow: whether the frames may be smaller where the context can't hold the prompt otherwise
+    :param clip: words the frames as SmolVLM2's video, each in one tile
     """
 
     turns: Sequence[Sequence[Message]]
     images: Sequence[Image.Image]
     sampling: "SamplingParams"
     priority: int = 0
+    longest_edge: int = 0
+    overflow: Overflow = "skip"
+    clip: Clip | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,14 @@ class Completion:
     :param finish_reason: ``length`` if it was cut at the token limit
     :param prompt_tokens: tokens of the last generation's prompt, frames included
     :param completion_tokens: tokens of the last reply
+    :param fit: how the request went to the model
     """
 
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
     completion_tokens: int
+    fit: Fit | None = None
 
 
 class Engine:
@@ -77,6 +86,7 @@ class Engine:
         self.state: State = "new"
         self.in_flight = 0  # requests submitted and not done; written on the loop's thread alone
         self.context_length = 0  # tokens, known once ready
+        self.context: Context  # known once ready
         self.on_death: Callable[[], None] = lambda: None  # told once when the engine process ends by itself
         self._ids = itertools.count()
         self._start_lock = threading.Lock()
@@ -108,7 +118,9 @@ class Engine:
                 self._warm_up()
             except Exception as error:
                 self.close()
-                raise error if isinstance(error, EngineStartError) else EngineStartError(_start_failure(error)) from error
+                raise (
+                    error if isinstance(error, EngineStartError) else EngineStartError(_start_failure(error))
+                ) from error
             self.state = "ready"
             logger.info("Engine ready with %s after %.1f s", self.model.record, time.monotonic() - began)
 
@@ -124,10 +136,6 @@ class Engine:
             refused.set_exception(EngineUnavailable(f"The engine takes no prompts: it is {self.state}."))
             return refused
         return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
-
-    def chat_text(self, messages: Sequence[Message]) -> str:
-        """Return the text that ``messages`` become, as :func:`engine.conversation.chat_text`."""
-        return chat_text(self._processor, messages)
 
     @property
     def is_ready(self) -> bool:
@@ -174,6 +182,7 @@ class Engine:
         with without_main_module():
             self._llm = AsyncLLM.from_engine_args(arguments)
         self.context_length = self._llm.model_config.max_model_len
+        self.context = Context(self._processor, self.context_length)
 
     def _warm_up(self) -> None:
         from vllm import SamplingParams
@@ -183,18 +192,20 @@ class Engine:
         frames = [Image.new("RGB", (640, 480), colour) for colour in ("black", "grey")]
         parts: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
         request = Request([[{"role": "user", "content": parts}]], frames, sampling)
-        asyncio.run_coroutine_threadsafe(self._generate(request.turns[0], request), self._loop).result()
+        fit = self._fit(request)
+        asyncio.run_coroutine_threadsafe(self._generate(request.turns[0], request, fit), self._loop).result()
 
     async def _answer(self, request: Request) -> Completion:
         self.in_flight += 1
         try:
             replies: list[str] = []
+            fit = self._fit(request)
             for messages in request.turns:
-                completion = await self._generate(with_replies(messages, replies), request)
+                completion, fit = await self._generate(with_replies(messages, replies), request, fit)
                 replies.append(completion.text)
             if not completion.text:
                 raise PromptRefused("The model answered with nothing; another prompt may help.")
-            return completion
+            return replace(completion, fit=fit)
         except asyncio.CancelledError:
             if self.state == "closed":
                 raise EngineUnavailable("The engine was closed while the prompt was in flight.") from None
@@ -202,20 +213,45 @@ class Engine:
         finally:
             self.in_flight -= 1
 
-    async def _generate(self, messages: Sequence[Message], request: Request) -> Completion:
+    def _fit(self, request: Request) -> Fit:
+        before_replies = [
+            {**message, "content": "" if message["content"] is None else message["content"]}
+            for message in request.turns[-1]
+        ]
+
+        def text(frames: int) -> str:
+            clip = request.clip.last(frames) if request.clip else None
+            return chat_text(self._processor, with_frames(before_replies, frames), clip)
+
+        return self.context.fit(
+            text,
+            [image.size for image in request.images],
+            request.sampling.max_tokens or self.context_length,
+            longest_edge=self.context.tile_edge if request.clip else request.longest_edge,
+            overflow=request.overflow,
+            answers=len(request.turns),
+        )
+
+    async def _generate(self, messages: Sequence[Message], request: Request, fit: Fit) -> tuple[Completion, Fit]:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt: dict[str, Any] = {"prompt": self.chat_text(messages)}
+        prompt: dict[str, Any] = {"prompt": chat_text(self._processor, messages, request.clip)}
         self._check_placeholders(prompt["prompt"], len(request.images))
         if request.images:
             prompt["multi_modal_data"] = {"image": list(request.images)}
+            prompt |= self.context.processor_kwargs(fit.longest_edge)
         try:
             (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])  # type: ignore[list-item]
-            self._check_length(len(rendered["prompt_token_ids"]), len(request.images))  # type: ignore[typeddict-item]
-            outputs = self._llm.generate(rendered, request.sampling, str(next(self._ids)), priority=request.priority)
+            tokens = len(rendered["prompt_token_ids"])  # type: ignore[typeddict-item]
+            self._check_length(tokens, len(request.images))
+            # Only replies that take more tokens to read than to write leave less room than was reckoned with.
+            fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self.context_length - tokens))
+            sampling = request.sampling.clone()
+            sampling.max_tokens = fit.max_new_tokens
+            outputs = self._llm.generate(rendered, sampling, str(next(self._ids)), priority=request.priority)
             async for output in outputs:
-                return _completion(output)
+                return _completion(output), fit
         except EngineDeadError as error:
             self._mark_dead()
             raise EngineDied("The engine process ended while the prompt was in flight.") from error
@@ -240,8 +276,8 @@ class Engine:
     def _check_length(self, tokens: int, images: int) -> None:
         if tokens >= self.context_length:
             raise PromptRefused(
-                f"The prompt is too long: {tokens} tokens with its {images} frame(s), of {self.context_length} that the "
-                "model takes with its answer. Fewer frames fit: set maxImagesPerPrompt, or tfSamplingMode to single."
+                f"The prompt is too long: {tokens} tokens with its {images} frame(s) and the replies so far, of "
+                f"{self.context_length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
             )
 
     def _mark_dead(self) -> None:

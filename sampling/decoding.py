@@ -1,5 +1,6 @@
 """How tokens are chosen: the app's parameters, checked, and as vLLM takes them."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ class Decoding:
     :param temperature: 0 is greedy, and then top_p and top_k mean nothing
     :param top_p: in (0, 1]; 1 is off
     :param top_k: at least 1; 0 and -1 are off
+    :param seed: repeats what is sampled; -1 is none
     :raises ValueError: naming the parameter, its value and what it accepts
     """
 
@@ -24,6 +26,7 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 50
+    seed: int = -1
 
     def __post_init__(self) -> None:
         _check("maxNewTokens", self.max_new_tokens, self.max_new_tokens >= 1, "an integer of at least 1")
@@ -31,9 +34,14 @@ class Decoding:
         _check("temperature", self.temperature, fine, "0 (greedy) or a positive number")
         _check("topP", self.top_p, 0 < self.top_p <= 1, "a number above 0 and up to 1 (1 is off)")
         _check("topK", self.top_k, self.top_k >= -1, "a positive integer, or 0 or -1 (both are off)")
+        _check("seed", self.seed, -1 <= self.seed < 2**63, "an integer from 0 to 2**63 - 1, or -1 (no seed)")
 
-    def sampling_params(self) -> "SamplingParams":
-        """Return vLLM's parameters: one output, yielded once, at its end."""
+    def sampling_params(self, *prompt: object) -> "SamplingParams":
+        """
+        Return vLLM's parameters: one output, yielded once, at its end.
+
+        :param prompt: what tells this prompt from the others of a call; with a seed, each has random numbers of its own
+        """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -43,8 +51,14 @@ class Decoding:
             temperature=self.temperature,
             top_p=1.0 if greedy else self.top_p,
             top_k=0 if greedy else self.top_k,
+            seed=None if greedy or self.seed < 0 else _stream(self.seed, *prompt),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+
+
+def _stream(*identity: object) -> int:
+    """Hash values to 63 bits; unlike ``hash()``, to the same in every process."""
+    return int.from_bytes(hashlib.sha256(repr(identity).encode()).digest()[:8]) >> 1
 
 
 def _check(parameter: str, value: float, fine: bool, accepted: str) -> None:

@@ -94,7 +94,7 @@ def test_a_processor_that_cuts_through_tiles_is_refused() -> None:
 
 def test_nothing_is_passed_to_vllm_at_the_models_own_resolution(real: Context) -> None:
     assert real.processor_kwargs(1536) == {}
-    assert real.processor_kwargs(768) == {"size": {"longest_edge": 768}}
+    assert real.processor_kwargs(768) == {"mm_processor_kwargs": {"size": {"longest_edge": 768}}}
 
 
 def brute_force(context: Context, text: str, sizes: list[Size], answer: int) -> int | None:
@@ -167,7 +167,8 @@ def test_skip_keeps_the_resolution_or_refuses(real: Context) -> None:
     needed = real.prompt_tokens(text, [SD] * 8, 1536) + 200
     assert str(refused.value) == (
         f"The prompt is too long: {needed} tokens with its 8 frame(s) at 1536 px and 200 for the answer, of 8192 that "
-        "the model takes. Set maxImagesPerPrompt to 7 or less to have it captioned in parts, or contextOverflow to shrink."
+        "the model takes. Set maxImagesPerPrompt to 7 or less to have it captioned in parts, or contextOverflow to "
+        "shrink."
     )
 
 
@@ -227,7 +228,7 @@ def test_video_wording_of_the_real_model_fits_about_85_frames(real: Context) -> 
     processor = real_geometry.processor()
 
     def text(frames: int) -> str:
-        clip = Clip(tuple(range(0, 300_000, 1000)), 300_000).first(frames)
+        clip = Clip(tuple(range(0, 300_000, 1000)), 300_000).last(frames)
         return chat_text(processor, messages(frames), clip)
 
     fitting = 0
