@@ -17,11 +17,11 @@ from clams import ClamsPromptableApp
 from clams.envelop import EnvelopeError, unwrap_if_envelope
 from mmif import Mmif
 
-import metadata as metadata_module
 from captioning.call import run
 from captioning.callwarnings import CallWarnings
 from captioning.parameters import Parameters, decoding_of
 from captioning.plan import plan
+from captioning.settings import CaptioningSettings
 from captioning.writing import write
 from configuration import SettingsError, refuse_unknown_variables
 from engine.conversation import Message
@@ -29,10 +29,14 @@ from engine.engine import Engine, Request
 from engine.hardware import gpus, memory_held
 from engine.settings import EngineSettings
 from models import choose
+from sampling.video import ByteBudget
 from serving.server import serve
 from serving.settings import ServingSettings
 
-clams.app.warnings = CallWarnings()  # type: ignore[assignment]  # concurrent calls get their own warnings, only theirs
+clams.app.warnings = CallWarnings()  # concurrent calls get their own warnings, only theirs
+
+# All the settings there are.
+SETTINGS = (EngineSettings, CaptioningSettings, ServingSettings)
 
 # What the SDK's documentation of generate() calls its parameters, and what its transformers backend does.
 _GENERATION_PARAMETERS = {
@@ -50,6 +54,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         super().__init__()
         settings = EngineSettings.read()
         self.engine = Engine(settings, choose(settings.model))
+        self.frame_budget = ByteBudget(CaptioningSettings.read().frame_budget_mib * 1024**2)
 
     def _appmetadata(self) -> Any:
         """See ``metadata.py``."""
@@ -85,7 +90,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         warnings = work.warnings
         if work.tasks or work.failures:
             self.engine.start()
-            outcome = run(work, asked, self._conversation(asked), self.engine, self.report_progress)
+            conversation = self._conversation(asked)
+            outcome = run(work, asked, conversation, self.engine, self.frame_budget, self.report_progress)
             warnings = outcome.warnings
             view = mmif.new_view()
             self.sign_view(view, parameters)
@@ -107,7 +113,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         Answer N independent prompts on the engine, all in flight at once, as the SDK's promptable contract says.
 
         :param prompt: the turns, the same for all N
-        :param images: RGB frames as PIL images, a list for each of the N prompts; without it there is one prompt of text
+        :param images: RGB frames as PIL images, a list for each of the N prompts; without, one prompt of text
         :param generation_params: ``maxNewTokens``, ``temperature``, ``topP``, ``topK``, or the same in snake case
         :returns: N texts
         :raises ValueError: if a parameter can't be used, or for audio, which the model can't hear
@@ -122,9 +128,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         sampling = decoding_of(defaults | refined).sampling_params()
         self.engine.start()
         futures = [
-            self.engine.submit(
-                Request(self._turns(prompt, system_prompt, prompt_mode, len(group)), group, sampling)
-            )
+            self.engine.submit(Request(self._turns(prompt, system_prompt, prompt_mode, len(group)), group, sampling))
             for group in groups
         ]
         return [future.result().text for future in futures]
@@ -206,14 +210,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Serve the SmolVLM2 captioner as a CLAMS app.")
     parser.add_argument("--port", type=int, default=5000, help="set port to listen [default: 5000]")
     parser.add_argument("--production", action="store_true", help="run gunicorn server")
-    known = (EngineSettings, ServingSettings)
-    for settings in known:
+    for settings in SETTINGS:
         settings.add_flags(parser)
     parsed = parser.parse_args(arguments)
     try:
-        for settings in known:
+        for settings in SETTINGS:
             settings.export_flags(parsed)
-        refuse_unknown_variables(known)
+        refuse_unknown_variables(SETTINGS)
         serving = ServingSettings.read()
         app = get_app()
     except SettingsError as error:

@@ -21,11 +21,12 @@ from clams.appmetadata import AppMetadata
 from clams.envelop import EnvelopeError
 
 import app
+from captioning.settings import CaptioningSettings
 from configuration import SettingsError, refuse_unknown_variables
 from engine.settings import EngineSettings
-from serving.settings import ServingSettings
 
 STANDARD = "-"
+_SETTINGS = (EngineSettings, CaptioningSettings)
 
 
 def metadata_to_argparser(app_metadata: AppMetadata) -> argparse.ArgumentParser:
@@ -49,7 +50,8 @@ def metadata_to_argparser(app_metadata: AppMetadata) -> argparse.ArgumentParser:
             action="extend" if parameter.multivalued else "store",
             choices=None if parameter.type == "boolean" else parameter.choices,
         )
-    EngineSettings.add_flags(parser)
+    for settings in _SETTINGS:
+        settings.add_flags(parser)
     parser.add_argument("IN_MMIF_FILE", nargs="?", help="input MMIF file, or standard input if `-` or not given")
     parser.add_argument(
         "OUT_MMIF_FILE", nargs="?", default=STANDARD, help="output MMIF file, or standard output if `-` or not given"
@@ -69,8 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         known = app.get_app().metadata
         parser = metadata_to_argparser(known)
         parsed = parser.parse_args(arguments)
-        EngineSettings.export_flags(parsed)
-        refuse_unknown_variables((EngineSettings, ServingSettings))
+        for settings in _SETTINGS:
+            settings.export_flags(parsed)
+        refuse_unknown_variables(app.SETTINGS)
         captioner = app.get_app()
     except SettingsError as error:
         return _complain(str(error), 2)
@@ -119,16 +122,21 @@ def _output(name: str) -> Iterator[TextIO]:
             yield out
         return
     target = Path(name)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, suffix=".part", delete=False) as out:
-        try:
-            yield out  # type: ignore[misc]  # a wrapper with a TextIO's methods
+    if target.exists() and not target.is_file():  # a device or a pipe
+        with target.open("w", encoding="utf-8") as out:
+            yield out
+        return
+    descriptor, part = tempfile.mkstemp(dir=target.parent, suffix=".part", text=True)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            yield out
             out.flush()
             os.fsync(out.fileno())
-        except BaseException:
-            Path(out.name).unlink()
-            raise
-    Path(out.name).chmod(0o666 & ~_umask())
-    Path(out.name).replace(target)
+        Path(part).chmod(0o666 & ~_umask())
+        Path(part).replace(target)
+    except BaseException:
+        Path(part).unlink()
+        raise
 
 
 def _umask() -> int:

@@ -1,11 +1,12 @@
 """One call, from its plan to its captions."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from captioning.frames import Frames, reading
+from captioning.frames import Frames, read
 from captioning.parameters import Parameters
 from captioning.plan import Plan, not_captioned
 from captioning.window import sliding_window
@@ -13,6 +14,7 @@ from captioning.writing import Caption
 from engine.conversation import Message
 from engine.engine import Completion, Request
 from engine.errors import PromptRefused
+from sampling.video import ByteBudget
 
 Conversation = Callable[[int], list[list[Message]]]
 
@@ -46,51 +48,59 @@ def run(
     parameters: Parameters,
     conversation: Conversation,
     engine: SubmitsRequests,
+    budget: ByteBudget,
     report_progress: Callable[[int, int], None],
 ) -> Outcome:
     """
     Caption the tasks of ``plan``, ``parameters.parallel_prompts`` at a time.
 
     :param conversation: makes the chat messages of each generation for a number of frames
+    :param budget: bytes that decoded frames may hold
     :param report_progress: is told how many of how many tasks are done
     :raises CaptioningFailed: if there were TimeFrames to caption and all failed
     :raises EngineDied: if the engine went away meanwhile
     """
     sampling = parameters.decoding.sampling_params()
     captions: dict[int, Caption] = {}
-    warnings: dict[int, list[str]] = {}
-    failures = plan.failures
-    report_progress(0, len(plan.tasks))
+    unread: dict[int, str] = {}
+    refused: dict[str, list[int]] = {}
 
-    def submit(read: tuple[int, Frames]) -> "Future[Completion]":
-        _, frames = read
+    def submit(frames: Frames) -> "Future[Completion]":
         if frames.images:
-            return engine.submit(Request(conversation(len(frames.images)), frames.images, sampling))
-        refused: Future[Completion] = Future()
-        refused.set_exception(PromptRefused("none of its frames can be read."))
-        return refused
+            future = engine.submit(Request(conversation(len(frames.images)), frames.images, sampling))
+        else:
+            future = Future()
+            future.set_exception(PromptRefused(frames.trouble or "none of its frames can be read."))
+        # Not when the result is looked at: the reader may need these bytes for the very frames waited for then.
+        future.add_done_callback(lambda _: frames.release())
+        return future
 
-    with reading(plan.tasks, ahead=parameters.parallel_prompts) as frames_of_tasks:
-        for (index, frames), future in sliding_window(enumerate(frames_of_tasks), submit, parameters.parallel_prompts):
-            notes = warnings.setdefault(index, [])
-            if frames.unread:
-                notes.append(_unread(frames))
+    report_progress(0, len(plan.tasks))
+    with contextlib.closing(read(plan.tasks, budget)) as frames_of_tasks:
+        finished = sliding_window(frames_of_tasks, submit, parameters.parallel_prompts)
+        for done, (frames, future) in enumerate(finished, start=1):
+            if frames.unread and frames.group is not None:
+                unread[frames.index] = _unread(frames)
             try:
-                captions[index] = Caption(frames.task, frames.instants, future.result())
+                captions[frames.index] = Caption(frames.task, frames.instants, future.result())
             except PromptRefused as error:
-                failures += 1
-                notes.append(not_captioned([frames.task.time_frame], str(error)))
-            report_progress(len(captions), len(plan.tasks))
+                refused.setdefault(str(error), []).append(frames.index)
+            report_progress(done, len(plan.tasks))
 
-    told = plan.warnings + [note for index in sorted(warnings) for note in warnings[index]]
-    if failures and not captions:
+    notes = list(unread.items())
+    for reason, indices in refused.items():
+        time_frames = [plan.tasks[index].time_frame for index in sorted(indices)]
+        notes.append((min(indices), not_captioned(list(dict.fromkeys(time_frames)), reason)))
+    told = plan.warnings + [note for _, note in sorted(notes, key=lambda note: note[0])]
+    if (refused or plan.failures) and not captions:
         raise CaptioningFailed(f"None of the TimeFrames could be captioned. {' '.join(told)}")
     return Outcome([captions[index] for index in sorted(captions)], told)
 
 
 def _unread(frames: Frames) -> str:
     times = ", ".join(str(ms) for ms in frames.unread)
+    said = f" (the decoder said: {frames.trouble})" if frames.trouble else ""
     return (
         f"TimeFrame {frames.task.time_frame}: no picture can be read at {times} ms of {frames.task.document}; "
-        "left out. The file may be shorter than its annotations say, truncated or damaged."
+        f"left out. The file may be shorter than its annotations say, truncated or damaged{said}."
     )

@@ -1,78 +1,74 @@
 """The frames of each task, read ahead of the engine."""
 
-import contextlib
-import queue
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 
-from mmif import Document, DocumentTypes
-from mmif.utils.video_document_helper import extract_images_from_timepoints
 from PIL import Image
 
 from captioning.plan import Task
 from sampling.timepoints import Instant
-
-_POLL_SECONDS = 0.1
+from sampling.video import ByteBudget, FrameGroup, VideoError, read_groups
 
 
 @dataclass(frozen=True)
 class Frames:
     """
-    The frames of one task.
+    The frames of one task, as far as they can be read. Whoever is done with them calls :meth:`release`.
 
-    :param images: RGB, in the task's order, without those that could not be read
+    :param index: position of the task in the plan
+    :param images: RGB, in the task's order
     :param instants: the instant of each image
     :param unread: the instants, in ms, that there is no picture for
+    :param trouble: what the decoder, or opening the file, ran into; empty if nothing
     """
 
+    index: int
     task: Task
     images: tuple[Image.Image, ...]
     instants: tuple[Instant, ...]
     unread: tuple[int, ...]
+    trouble: str = ""
+    group: FrameGroup | None = field(default=None, repr=False, compare=False)
+
+    def release(self) -> None:
+        """Give the bytes of the images back to the budget; a second time does nothing."""
+        if self.group is not None:
+            self.group.release()
 
 
-@contextlib.contextmanager
-def reading(tasks: Sequence[Task], ahead: int) -> Iterator[Iterator[Frames]]:
+def read(tasks: Sequence[Task], budget: ByteBudget) -> Generator[Frames, None, None]:
     """
-    Read the frames of ``tasks`` on a thread of its own, at most ``ahead`` tasks ahead of whoever takes them.
+    Read the frames of ``tasks``, one video after the other, ahead of whoever takes them.
 
-    :returns: a context, in which the frames come out in the order of the tasks; leaving it stops the reader
+    :param budget: bytes that frames may hold, shared by all calls
+    :returns: the frames of each task, as soon as they are complete, roughly in time order within a video; closing the
+        generator stops the readers
     """
-    shelf: queue.Queue[Frames | None] = queue.Queue(maxsize=ahead)
-    stopped = threading.Event()
-
-    def put(frames: Frames | None) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                return shelf.put(frames, timeout=_POLL_SECONDS)
-
-    def read() -> None:
-        for task in tasks:
-            if stopped.is_set():
-                return
-            put(_read(task))
-        put(None)
-
-    thread = threading.Thread(target=read, name="frames", daemon=True)
-    thread.start()
-    try:
-        yield iter(shelf.get, None)
-    finally:
-        stopped.set()
-        thread.join()
+    by_path: dict[str, list[int]] = {}
+    for index, task in enumerate(tasks):
+        by_path.setdefault(str(task.path), []).append(index)
+    for path, indices in by_path.items():
+        left = set(indices)
+        instants = [[instant.ms for instant in tasks[index].instants] for index in indices]
+        try:
+            with read_groups(path, instants, budget=budget) as groups:
+                for group in groups:
+                    index = indices[group.index]
+                    left.discard(index)
+                    yield _frames(index, tasks[index], group)
+        except VideoError as error:
+            for index in sorted(left):
+                yield Frames(index, tasks[index], (), (), tuple(i.ms for i in tasks[index].instants), str(error))
 
 
-def _read(task: Task) -> Frames:
-    document = Document()
-    document.at_type = DocumentTypes.VideoDocument
-    document.location = f"file://{task.path}"
-    try:
-        images = extract_images_from_timepoints(document, [i.ms for i in task.instants], as_PIL=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        warnings.warn(str(error), stacklevel=1)
-        images = [None] * len(task.instants)
-    there = [(image, instant) for image, instant in zip(images, task.instants, strict=True) if image is not None]
-    unread = tuple(instant.ms for image, instant in zip(images, task.instants, strict=True) if image is None)
-    return Frames(task, tuple(image for image, _ in there), tuple(instant for _, instant in there), unread)
+def _frames(index: int, task: Task, group: FrameGroup) -> Frames:
+    pairs = list(zip(group.frames, task.instants, strict=True))
+    return Frames(
+        index=index,
+        task=task,
+        images=tuple(frame.image for frame, _ in pairs if frame is not None),
+        instants=tuple(instant for frame, instant in pairs if frame is not None),
+        unread=tuple(instant.ms for frame, instant in pairs if frame is None),
+        trouble="; ".join(group.decode_errors),
+        group=group,
+    )

@@ -31,7 +31,9 @@ def captions(mmif: str) -> list[Read]:
     """The captions of the app's last view that holds some, in their order; the MMIF is validated on the way."""
     whole = Mmif(mmif)
     view = caption_views(whole)[-1]
-    source_of = {a.get_property("target"): a.get_property("source") for a in view.get_annotations(AnnotationTypes.Alignment)}
+    source_of = {
+        a.get_property("target"): a.get_property("source") for a in view.get_annotations(AnnotationTypes.Alignment)
+    }
     read = []
     for text in view.get_annotations(DocumentTypes.TextDocument):
         origins = text.get_property("origins")

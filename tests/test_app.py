@@ -99,7 +99,9 @@ def test_two_videos_in_one_mmif(post: Post, broadcast: Broadcast, tmp_path: Path
     video.location = other.path.as_uri()
     mmif.add_document(video)
     whole = json.loads(mmif.serialize())
-    for view in json.loads(second.serialize().replace("v_0", "v_2").replace("v_1", "v_3").replace('"d1"', '"d2"'))["views"]:
+    for view in json.loads(second.serialize().replace("v_0", "v_2").replace("v_1", "v_3").replace('"d1"', '"d2"'))[
+        "views"
+    ]:
         whole["views"].append(view)
     found = captions(post(json.dumps(whole), parallelPrompts=8))
     assert {caption.document for caption in found} == {"d1", "d2"}
@@ -126,7 +128,9 @@ def test_a_truncated_video_loses_what_is_lost_and_shifts_nothing(post: Post, tmp
     assert 0 < len(found) < len(whole.segments)
     for caption in found:
         assert caption.text == whole.expected_caption(caption.times)
-    lost = [f"v_1:tf_{n}" for n in range(1, len(whole.segments) + 1) if f"v_1:tf_{n}" not in {c.time_frame for c in found}]
+    lost = [
+        f"v_1:tf_{n}" for n in range(1, len(whole.segments) + 1) if f"v_1:tf_{n}" not in {c.time_frame for c in found}
+    ]
     for time_frame in lost:
         assert any(f"{time_frame} was not captioned" in warning for warning in warnings(answer))
 
@@ -169,7 +173,9 @@ def test_get_returns_the_metadata(client: FlaskClient, captioner: SmolVLM2Captio
 
 @pytest.mark.parametrize("mode", ["turn-taking", "user-only"])
 def test_prompt_modes(post: Post, broadcast: Broadcast, mode: str) -> None:
-    prompts = ["What do you see?", "A card.", "Describe these frames."] if mode == "turn-taking" else ["What?", "Again."]
+    prompts = (
+        ["What do you see?", "A card.", "Describe these frames."] if mode == "turn-taking" else ["What?", "Again."]
+    )
     found = captions(post(swt_mmif(broadcast, labels=["slate"]), prompt=prompts, promptMode=mode))
     assert [caption.text for caption in found] == [broadcast.expected_caption(caption.times) for caption in found]
 

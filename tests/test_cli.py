@@ -88,13 +88,13 @@ def test_without_weights_it_says_what_to_do(broadcast: Broadcast, tmp_path: Path
     environment = {k: v for k, v in os.environ.items() if k != "CAPTIONER_MODEL"}
     environment |= {"HF_HUB_OFFLINE": "1", "CAPTIONER_HF_HOME": str(tmp_path)}
     command = [sys.executable, "cli.py"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, input=swt_mmif(broadcast), capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, input=swt_mmif(broadcast), capture_output=True, text=True)
     assert done.returncode == 1
     assert "CAPTIONER_MODEL=demo" in error(done.stdout)
     assert "CAPTIONER_MODEL=demo" in done.stderr
-    assert json.loads(done.stdout)["views"][-1]["metadata"]["app"].startswith("http://apps.clams.ai/smolvlm2-captioner/")
+    assert json.loads(done.stdout)["views"][-1]["metadata"]["app"].startswith(
+        "http://apps.clams.ai/smolvlm2-captioner/"
+    )
 
 
 def test_every_parameter_is_an_option() -> None:

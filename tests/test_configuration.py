@@ -5,9 +5,9 @@ import os
 
 import pytest
 
+from app import SETTINGS
 from configuration import SettingsError, refuse_unknown_variables
 from engine.settings import EngineSettings
-from serving.settings import ServingSettings
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIONER_KV_CACHE_GB", "4")
     with pytest.raises(SettingsError, match="CAPTIONER_KV_CACHE_GB .* did you mean CAPTIONER_KV_CACHE_GIB"):
-        refuse_unknown_variables([EngineSettings, ServingSettings])
+        refuse_unknown_variables(SETTINGS)
 
 
 def test_the_known_variables_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for settings in (EngineSettings, ServingSettings):
+    for settings in SETTINGS:
         for row in settings.rows():
             monkeypatch.setenv(row.variable, "x")
-    refuse_unknown_variables([EngineSettings, ServingSettings])
+    refuse_unknown_variables(SETTINGS)
     assert "CAPTIONER_MODEL" in os.environ
 
 
 def test_every_setting_is_described() -> None:
-    rows = [row for settings in (EngineSettings, ServingSettings) for row in settings.rows()]
+    rows = [row for settings in SETTINGS for row in settings.rows()]
     assert len({row.variable for row in rows}) == len(rows)
     assert all(row.help for row in rows)

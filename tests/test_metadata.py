@@ -40,7 +40,9 @@ def read(**environment: str) -> dict[str, Any]:
     code = "import sys, runpy; runpy.run_path('metadata.py', run_name='__main__');"
     code += "assert not {'torch', 'vllm', 'transformers', 'cv2'} & set(sys.modules), 'metadata.py must stay light'"
     path = {"PATH": str(Path(sys.executable).parent) + ":/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=path | environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=path | environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

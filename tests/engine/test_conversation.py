@@ -17,7 +17,9 @@ def processor() -> Any:
 
 def messages_of(prompt: list[str], system: str = "", frames: int = 0, mode: str = "turn-taking") -> Any:
     # build_conversation uses nothing of the instance
-    return ClamsPromptableApp.build_conversation(object.__new__(Bare), prompt, system, [None] * frames, prompt_mode=mode)
+    return ClamsPromptableApp.build_conversation(
+        object.__new__(Bare), prompt, system, [None] * frames, prompt_mode=mode
+    )
 
 
 class Bare(ClamsPromptableApp):

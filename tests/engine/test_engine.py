@@ -25,7 +25,9 @@ FRAMES = [draw_card(card, (640, 480)) for card in CARDS]
 GREEDY = Decoding(max_new_tokens=60)
 
 
-def turns(captioner: ClamsPromptableApp, prompt: list[str], frames: int, system: str = "", mode: str = "turn-taking") -> Any:
+def turns(
+    captioner: ClamsPromptableApp, prompt: list[str], frames: int, system: str = "", mode: str = "turn-taking"
+) -> Any:
     made = captioner.build_conversation(prompt, system, [None] * frames, prompt_mode=mode)
     return made if isinstance(made[0], list) else [made]
 
@@ -41,7 +43,12 @@ class Transformers:
         replies: list[str] = []
         for prefix in conversation:
             parts = [
-                {**m, "content": [{"type": "text", "text": m["content"]}] if isinstance(m["content"], str) else m["content"]}
+                {
+                    **m,
+                    "content": [{"type": "text", "text": m["content"]}]
+                    if isinstance(m["content"], str)
+                    else m["content"],
+                }
                 for m in with_replies(prefix, replies)
             ]
             text = self.processor.apply_chat_template(parts, add_generation_prompt=True, tokenize=False)

@@ -172,7 +172,7 @@ def test_a_signal_leaves_no_process(tmp_path: Path, name: str) -> None:
     assert len(family) >= 3
     os.killpg(server.process.pid, getattr(signal, name))  # as a terminal does
     assert server.process.wait(timeout=120) == 0
-    gone, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
 
 
