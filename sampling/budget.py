@@ -27,6 +27,11 @@ class ByteBudget:
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for bytes."""
+        return len(self._waiting)
+
     def acquire(self, size: int, cancelled: Callable[[], bool]) -> bool:
         """
         Take bytes, waiting for them as long as it takes.

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from sampling.source import Landing, Source
 
+LONGEST_RUN_MS = 10_000
+
 
 @dataclass(eq=False)
 class Request:
@@ -59,11 +61,15 @@ class Plan:
     A request may join a run if the pictures it asks for are the same there as after a seek of its own: because that
     seek comes down where the run starts, or on a closed key frame within the run.
 
+    :param longest: ticks that a run may grow to by taking in requests that only begin after the others end; it leaves
+        work for other readers
+
     :param failed: runs in which the quick way gave up; after a few in vain it is not tried again
     """
 
     pending: list[Request]
     quick: bool
+    longest: int
     failed: int = 0
     succeeded: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,7 +82,8 @@ class Plan:
             for index, instants in enumerate(groups)
             if len(instants)
         ]
-        return cls(sorted(requests, key=lambda request: (request.first, request.index)), source.repeatable)
+        requests.sort(key=lambda request: (request.first, request.index))
+        return cls(requests, source.repeatable, source.ticks(LONGEST_RUN_MS))
 
     def take(self, source: Source) -> Run | None:
         """
@@ -91,12 +98,11 @@ class Plan:
             run, end, rest = Run([first], quick=True), first.last, 0
             while rest < len(self.pending):
                 request = self.pending[rest]
-                near = request.first <= end
-                quick, landing = self._quick(request, source), request.landing
-                if quick and landing and (landing == first.landing or (near and landing.closed)):
+                overlaps = request.first <= end
+                if self._quick(request, source) and self._joins(request, first, end):
                     run.requests.append(self.pending.pop(rest))
                     end = max(end, request.last)
-                elif near:
+                elif overlaps:
                     rest += 1
                 else:
                     break
@@ -114,6 +120,13 @@ class Plan:
             self.failed += not success
             if self.failed >= 4 and self.failed > self.succeeded:
                 self.quick = False
+
+    def _joins(self, request: Request, first: Request, end: int) -> bool:
+        landing = request.landing
+        if landing is None or landing.pts is None or landing == first.landing:
+            return landing is not None
+        grows = request.first > end
+        return landing.closed and landing.pts <= end and not (grows and end - first.first > self.longest)
 
     def _quick(self, request: Request, source: Source) -> bool:
         if not self.quick:

@@ -194,7 +194,7 @@ class Decoding:
         while self._held and (oldest is None or self._held[0][0] < oldest):
             _, frame = self._held.popleft()
             wishes = self._wanted.pop(frame.pts, ())
-            if wishes and self._depth > self.source.held_back(self._sent):
+            if wishes and not self.source.keeps_order(self._depth, self._sent):
                 raise Doubt("pictures further out of order than the decoder expects")
             for request, tick, ms, at_end in wishes:
                 self._settle(request, ms, None if at_end and tick - frame.pts > self.source.tolerance(frame) else frame)

@@ -75,8 +75,6 @@ class Source:
         if threads is not None:
             self.codec.thread_type = "FRAME" if threads > 1 else "SLICE"
             self.codec.thread_count = threads
-            # damage that a decoder would paper over has to be noticed, or pictures would depend on the way to them
-            self.codec.options = {"err_detect": "explode"}
         self.time_base = float(self.stream.time_base)
         rate = self.stream.guessed_rate or self.stream.average_rate or self.stream.base_rate
         self._tolerance = round(1 / float(rate) / self.time_base) if rate else 0
@@ -136,12 +134,18 @@ class Source:
         if self._reorder is None:
             self._reorder = sent - 1 - self._delay
 
-    def held_back(self, sent: int) -> int:
+    def keeps_order(self, depth: int, sent: int) -> bool:
         """
-        How many pictures a new decoder of this stream holds back to put them in order, as far as is known after `sent`
-        packets. Pictures further out of order than that would be lost, were they decoded from their key frame on.
+        Whether a new decoder of this stream would give out every picture.
+
+        An H.264 stream need not say how many pictures have to be held back to put them in order. FFmpeg then guesses
+        when it opens the file, and where it guessed too low it loses pictures after each seek until it has learnt.
+
+        :param depth: the most places by which a picture is decoded before its turn
+        :param sent: packets that the decoder has taken so far
         """
-        return sent - self._delay if self._reorder is None else self._reorder
+        held_back = sent - self._delay if self._reorder is None else self._reorder
+        return self.codec.name != "h264" or depth <= held_back
 
     def image(self, frame: av.VideoFrame) -> Image.Image:
         """The RGB image of a picture, as `VideoFrame.to_image` makes it, without building a scaler each time."""

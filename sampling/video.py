@@ -144,6 +144,8 @@ class _Desk:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
+        for request in list(self._holds):
+            self.drop(request)
 
     def put(self, request: Request, ms: int, frame: av.VideoFrame, source: Source, wait: bool) -> bool:
         """Turn a picture into an image, once there is room for its whole group."""
