@@ -17,9 +17,9 @@ from clams import ClamsPromptableApp
 from clams.envelop import EnvelopeError, unwrap_if_envelope
 from mmif import Mmif
 
-from captioning.call import run
+from captioning.call import fit_notes, run
 from captioning.callwarnings import CallWarnings
-from captioning.parameters import Parameters, decoding_of
+from captioning.parameters import Framing, Parameters, decoding_of
 from captioning.plan import plan
 from captioning.settings import CaptioningSettings
 from captioning.writing import write
@@ -86,6 +86,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :raises EngineError: if the engine is not there
         """
         asked = Parameters.of(parameters)
+        self._check_resolution(asked.framing)
         work = plan(mmif, asked)
         warnings = work.warnings
         if work.tasks or work.failures:
@@ -114,7 +115,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
 
         :param prompt: the turns, the same for all N
         :param images: RGB frames as PIL images, a list for each of the N prompts; without, one prompt of text
-        :param generation_params: ``maxNewTokens``, ``temperature``, ``topP``, ``topK``, or the same in snake case
+        :param generation_params: ``maxNewTokens``, ``temperature``, ``topP``, ``topK``, or the same in snake case;
+            ``seed``, ``longestEdge``, ``contextOverflow``
         :returns: N texts
         :raises ValueError: if a parameter can't be used, or for audio, which the model can't hear
         :raises PromptRefused: if one of the prompts can't be answered
@@ -124,14 +126,29 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         groups = [[]] if images is None else images
         refined = {clams_name: generation_params.get(name) for name, clams_name in _GENERATION_PARAMETERS.items()}
         refined = {k: v for k, v in refined.items() if v is not None} | generation_params
-        defaults = {p.name: p.default for p in self.metadata.parameters}
-        sampling = decoding_of(defaults | refined).sampling_params()
+        refined = {p.name: p.default for p in self.metadata.parameters} | refined
+        decoding, framing = decoding_of(refined), Framing.of(refined)
+        if framing.format == "video":
+            raise ValueError("frameFormat video needs the times of the frames, which generate() is not told.")
+        self._check_resolution(framing)
         self.engine.start()
         futures = [
-            self.engine.submit(Request(self._turns(prompt, system_prompt, prompt_mode, len(group)), group, sampling))
-            for group in groups
+            self.engine.submit(
+                Request(
+                    self._turns(prompt, system_prompt, prompt_mode, len(group)),
+                    group,
+                    decoding.sampling_params(number),
+                    longest_edge=framing.longest_edge,
+                    overflow=framing.overflow,
+                )
+            )
+            for number, group in enumerate(groups, start=1)
         ]
-        return [future.result().text for future in futures]
+        completions = [future.result() for future in futures]
+        for number, (group, completion) in enumerate(zip(groups, completions), start=1):
+            for note in fit_notes(f"Prompt {number}", len(group), completion.fit):
+                clams.app.warnings.warn(note, CaptionWarning, stacklevel=2)
+        return [completion.text for completion in completions]
 
     def set_error_view(self, mmif: str | bytes | dict[str, Any] | Mmif, **runtime_conf: list[str]) -> Mmif:
         """
@@ -162,6 +179,11 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         if refined["model"] == self.engine.model.id:
             refined["model"] = self.engine.model.record
         return refined
+
+    def _check_resolution(self, framing: Framing) -> None:
+        if framing.longest_edge:
+            self.engine.start()  # only the model's processor knows
+            self.engine.context.check_edge(framing.longest_edge)
 
     def _conversation(self, asked: Parameters) -> Callable[[int], list[list[Message]]]:
         return lambda frames: self._turns(list(asked.prompt), asked.system_prompt, asked.prompt_mode, frames)

@@ -5,10 +5,12 @@ The CLAMS SDK and its tools look for this file by its name. It imports neither t
 """
 
 from pathlib import Path
+from typing import Any
 
 from clams.app import ClamsApp, ClamsHFPromptableApp
 from clams.appmetadata import AppMetadata, generate_app_version
 from mmif import AnnotationTypes, DocumentTypes
+from pydantic import AnyHttpUrl
 
 from engine.settings import EngineSettings
 from models import choose
@@ -20,13 +22,13 @@ URL = "https://github.com/clamsproject/app-smolvlm2-captioner"
 DESCRIPTION = (
     "Captions the segments of a video that another app has found. For each input TimeFrame (slates, chyrons, credits, "
     "any label chosen with `tfLabels`) the frames sampled from it go to SmolVLM2-2.2B-Instruct as one multi-image "
-    "prompt, and the one answer becomes a TextDocument aligned with the TimeFrame. A call runs a single `prompt`; to ask "
-    "different questions of different labels (say, one of slates and another of chyrons), run the app once per "
-    "(`prompt`, `tfLabels`) combination. Only the 2.2B-Instruct variant is shipped, the largest and most general of its "
-    "family; the smaller releases (256M and 500M) were trained further for questions about videos and are not expected "
-    "to generalise as well. The model runs in an in-process vLLM engine with paged attention and continuous batching: "
-    "the prompts of all calls to a server share the GPU, and `parallelPrompts` says how many of a call's prompts are "
-    "in flight in it at once."
+    "prompt, and the one answer becomes a TextDocument aligned with the TimeFrame. A call runs a single `prompt`; to "
+    "ask different questions of different labels (say, one of slates and another of chyrons), run the app once per "
+    "(`prompt`, `tfLabels`) combination. Only the 2.2B-Instruct variant is shipped, the largest and most general of "
+    "its family; the smaller releases (256M and 500M) were trained further for questions about videos and are not "
+    "expected to generalise as well. The model runs in an in-process vLLM engine with paged attention and continuous "
+    "batching: the prompts of all calls to a server share the GPU, and `parallelPrompts` says how many of a call's "
+    "prompts are in flight in it at once."
 )
 
 PROMPT = (
@@ -36,13 +38,76 @@ PROMPT = (
 )
 
 PARALLEL_PROMPTS = (
-    "Number of independent prompts of this call that may be in flight in the engine at once. The moment one is done the "
-    "next goes in, and the engine batches them with those of other calls. The engine's memory is set at its start and "
-    "does not grow with this number: prompts that don't fit wait. The *size* of each prompt (how many images, how long "
-    "the system/user text is, etc.) is NOT regulated by this parameter; a prompt must fit the model's context whatever "
-    "this number is, and `tfSamplingMode=all` on a TimeFrame without `targets` expands that TimeFrame into one image "
-    "per native-FPS frame (300 images for a 10-second TimeFrame at 30fps): bound it with `maxImagesPerPrompt`. `1` sends "
-    "one prompt after the other; 8 to 32 keep a GPU busy."
+    "Number of independent prompts of this call that may be in flight in the engine at once. The moment one is done "
+    "the next goes in, and the engine batches them with those of other calls. The engine's memory is set at its start "
+    "and does not grow with this number: prompts that don't fit wait. The *size* of each prompt (how many images, how "
+    "long the system/user text is, etc.) is NOT regulated by this parameter; a prompt must fit the model's context "
+    "whatever this number is, and `tfSamplingMode=all` on a TimeFrame without `targets` expands that TimeFrame into "
+    "one image per native-FPS frame (300 images for a 10-second TimeFrame at 30fps): bound it with "
+    "`maxImagesPerPrompt`. `1` sends one prompt after the other; 8 to 32 keep a GPU busy."
+)
+
+MAX_NEW_TOKENS = (
+    " Room for this many is kept free when frames are made to fit (see `contextOverflow`); more than the model has "
+    "room for is reduced, with a warning. A caption that reaches the maximum is kept, and its TextDocument has the "
+    "property `finishReason` with the value `length`: the rest of what the model would have said is missing."
+)
+
+# This app's own parameters. Numbers of frames are those of docs/context.md.
+OWN_PARAMETERS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "longestEdge",
+        "type": "integer",
+        "default": 0,
+        "description": (
+            "How large the model sees each frame: its longest side, in pixels. `0` is the model's own size, the "
+            "sharpest: 1536 for SmolVLM2-2.2B. It also takes 1152, 768 and 384; anything else is refused with the "
+            "list of what the model takes. Sharper frames show smaller print, but take more of the space that the "
+            "model has for one prompt: at 1536 about 7 standard-definition frames fit into one, at 1152 about 9, at "
+            "768 about 18, at 384 about 94, and fewer pixels are also faster. Keep `0` to read slates, chyrons and "
+            "credits; 768 or 384 will do to tell what a scene shows. When a TimeFrame has more frames than fit, see "
+            "`contextOverflow`."
+        ),
+    },
+    {
+        "name": "contextOverflow",
+        "type": "string",
+        "choices": ["shrink", "skip"],
+        "default": "shrink",
+        "description": (
+            "What to do with a TimeFrame whose frames are too many for one prompt at `longestEdge`. `shrink`: show "
+            "them all, smaller, at the largest size at which they fit; a warning says from which size to which, and "
+            "the TextDocument has the new one as its property `longestEdge`. `skip`: leave the TimeFrame without a "
+            "caption rather than with one from smaller frames. A TimeFrame whose frames do not fit at the smallest "
+            "size either is left out with both; the warning then says how many tokens (the model's unit of space) it"
+            " needs, how many there are, and which `maxImagesPerPrompt` would have it captioned in parts."
+        ),
+    },
+    {
+        "name": "frameFormat",
+        "type": "string",
+        "choices": ["images", "video"],
+        "default": "images",
+        "description": (
+            "How the frames of a TimeFrame are presented. `images`: as so many pictures, at `longestEdge`; best for "
+            "reading text. `video`: as moments of one video, in the words that SmolVLM2 was trained on for videos: "
+            "how many frames there are and how long the TimeFrame is, then each frame after its time from the "
+            "TimeFrame's start. Best for what happens over time, with many frames (`tfSamplingMode=all`). Every "
+            "frame then has the model's smallest size, so that about 84 fit into one prompt, and `longestEdge` has "
+            "to be `0`."
+        ),
+    },
+    {
+        "name": "seed",
+        "type": "integer",
+        "default": -1,
+        "description": (
+            "Makes captions repeatable when `temperature` is above 0: the same input, parameters and seed (an "
+            "integer from 0) give the same captions, whatever else the model is busy with. Each prompt of a call "
+            "draws its own random numbers, derived from the seed and the TimeFrame. `-1` is no seed: each call draws"
+            " anew. Has no effect at `temperature` 0, which is repeatable by itself."
+        ),
+    },
 )
 
 
@@ -65,14 +130,16 @@ def appmetadata() -> AppMetadata:
         est_gpu_mem_min=5000,
         est_gpu_mem_typ=7000,
     )
+    # The SDK looks for the version beside whichever program runs; a test or a tool would change the app's name.
+    metadata.identifier = AnyHttpUrl(f"http://apps.clams.ai/{IDENTIFIER}/{metadata.app_version}")
     _add_input_and_output(metadata)
     metadata.add_parameter(
         name="tfLabels",
         type="string",
         multivalued=True,
         default=[],
-        description="Label(s) of input TimeFrame annotations to caption. By default (`[]`), all TimeFrames are processed "
-        "regardless of label. To restrict to specific labels, pass this parameter one or more times.",
+        description="Label(s) of input TimeFrame annotations to caption. By default (`[]`), all TimeFrames are "
+        "processed regardless of label. To restrict to specific labels, pass this parameter one or more times.",
     )
     ClamsHFPromptableApp.inject_promptable_parameters(metadata)
     for parameter in metadata.parameters:
@@ -80,8 +147,11 @@ def appmetadata() -> AppMetadata:
             parameter.default = PROMPT
         elif parameter.name == "maxNewTokens":
             parameter.default = 200
+            parameter.description += MAX_NEW_TOKENS
         elif parameter.name == "parallelPrompts":
             parameter.description = PARALLEL_PROMPTS
+    for own in OWN_PARAMETERS:
+        metadata.add_parameter(**own)
     return metadata
 
 
@@ -89,8 +159,8 @@ def _add_input_and_output(metadata: AppMetadata) -> None:
     metadata.add_input(DocumentTypes.VideoDocument)
     time_frame = metadata.add_input(AnnotationTypes.TimeFrame, representatives="?", label="*")
     time_frame.add_description(
-        "Labeled TimeFrame annotations selecting which video segments to caption. Frame selection within each segment is "
-        "controlled by the universal `tfSamplingMode` parameter (see SDK docs). When present, the `representatives` "
+        "Labeled TimeFrame annotations selecting which video segments to caption. Frame selection within each segment "
+        "is controlled by the universal `tfSamplingMode` parameter (see SDK docs). When present, the `representatives` "
         "property is consumed for representative-based sampling modes. Filter by label with the `tfLabels` parameter."
     )
     text = metadata.add_output(DocumentTypes.TextDocument, origins="*", origination="derived")

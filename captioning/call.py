@@ -8,10 +8,11 @@ from typing import Protocol
 
 from captioning.frames import Frames, read
 from captioning.parameters import Parameters
-from captioning.plan import Plan, not_captioned
+from captioning.plan import Plan, Task, not_captioned
 from captioning.window import sliding_window
 from captioning.writing import Caption
-from engine.conversation import Message
+from engine.context import Fit
+from engine.conversation import Clip, Message
 from engine.engine import Completion, Request
 from engine.errors import PromptRefused
 from sampling.video import ByteBudget
@@ -60,14 +61,13 @@ def run(
     :raises CaptioningFailed: if there were TimeFrames to caption and all failed
     :raises EngineDied: if the engine went away meanwhile
     """
-    sampling = parameters.decoding.sampling_params()
     captions: dict[int, Caption] = {}
-    unread: dict[int, str] = {}
+    notes: list[tuple[int, str]] = []
     refused: dict[str, list[int]] = {}
 
     def submit(frames: Frames) -> "Future[Completion]":
         if frames.images:
-            future = engine.submit(Request(conversation(len(frames.images)), frames.images, sampling))
+            future = engine.submit(_request(frames, parameters, conversation))
         else:
             future = Future()
             future.set_exception(PromptRefused(frames.trouble or "none of its frames can be read."))
@@ -80,14 +80,16 @@ def run(
         finished = sliding_window(frames_of_tasks, submit, parameters.parallel_prompts)
         for done, (frames, future) in enumerate(finished, start=1):
             if frames.unread and frames.group is not None:
-                unread[frames.index] = _unread(frames)
+                notes.append((frames.index, _unread(frames)))
             try:
-                captions[frames.index] = Caption(frames.task, frames.instants, future.result())
+                completion = future.result()
+                captions[frames.index] = Caption(frames.task, frames.instants, completion)
+                said = fit_notes(_name(frames.task), len(frames.images), completion.fit)
+                notes.extend((frames.index, note) for note in said)
             except PromptRefused as error:
                 refused.setdefault(str(error), []).append(frames.index)
             report_progress(done, len(plan.tasks))
 
-    notes = list(unread.items())
     for reason, indices in refused.items():
         time_frames = [plan.tasks[index].time_frame for index in sorted(indices)]
         notes.append((min(indices), not_captioned(list(dict.fromkeys(time_frames)), reason)))
@@ -95,6 +97,41 @@ def run(
     if (refused or plan.failures) and not captions:
         raise CaptioningFailed(f"None of the TimeFrames could be captioned. {' '.join(told)}")
     return Outcome([captions[index] for index in sorted(captions)], told)
+
+
+def fit_notes(name: str, frames: int, fit: Fit | None) -> list[str]:
+    """Word the warnings about a prompt of so many frames that had to be made to fit."""
+    notes = []
+    if fit is not None and fit.longest_edge < fit.wanted_edge:
+        notes.append(
+            f"{name}: its {frames} frames were shrunk from {fit.wanted_edge} to {fit.longest_edge} px to fit into the "
+            "model's context. A smaller maxImagesPerPrompt keeps more detail."
+        )
+    if fit is not None and fit.max_new_tokens < fit.wanted_tokens:
+        notes.append(
+            f"{name}: maxNewTokens was reduced from {fit.wanted_tokens} to {fit.max_new_tokens}, the room that its "
+            "prompt leaves in the model's context."
+        )
+    return notes
+
+
+def _request(frames: Frames, parameters: Parameters, conversation: Conversation) -> Request:
+    task, framing = frames.task, parameters.framing
+    start, end = task.span
+    times = tuple(max(0.0, round(ms - start, 3)) for ms in frames.times)  # wording cuts 1999.9999999 ms off to 1 s
+    return Request(
+        conversation(len(frames.images)),
+        frames.images,
+        parameters.decoding.sampling_params(task.time_frame, task.part),
+        longest_edge=framing.longest_edge,
+        overflow=framing.overflow,
+        clip=Clip(times, max(end - start, *times)) if framing.format == "video" else None,
+    )
+
+
+def _name(task: Task) -> str:
+    part = f" (part {task.part + 1})" if task.part else ""
+    return f"TimeFrame {task.time_frame}{part}"
 
 
 def _unread(frames: Frames) -> str:

@@ -18,6 +18,7 @@ class Frames:
     :param index: position of the task in the plan
     :param images: RGB, in the task's order
     :param instants: the instant of each image
+    :param times: when each image is shown, in ms on the media timeline
     :param unread: the instants, in ms, that there is no picture for
     :param trouble: what the decoder, or opening the file, ran into; empty if nothing
     """
@@ -26,6 +27,7 @@ class Frames:
     task: Task
     images: tuple[Image.Image, ...]
     instants: tuple[Instant, ...]
+    times: tuple[float, ...]
     unread: tuple[int, ...]
     trouble: str = ""
     group: FrameGroup | None = field(default=None, repr=False, compare=False)
@@ -58,7 +60,7 @@ def read(tasks: Sequence[Task], budget: ByteBudget) -> Generator[Frames, None, N
                     yield _frames(index, tasks[index], group)
         except VideoError as error:
             for index in sorted(left):
-                yield Frames(index, tasks[index], (), (), tuple(i.ms for i in tasks[index].instants), str(error))
+                yield Frames(index, tasks[index], (), (), (), tuple(i.ms for i in tasks[index].instants), str(error))
 
 
 def _frames(index: int, task: Task, group: FrameGroup) -> Frames:
@@ -68,6 +70,7 @@ def _frames(index: int, task: Task, group: FrameGroup) -> Frames:
         task=task,
         images=tuple(frame.image for frame, _ in pairs if frame is not None),
         instants=tuple(instant for frame, instant in pairs if frame is not None),
+        times=tuple(frame.pts_ms for frame, _ in pairs if frame is not None),
         unread=tuple(instant.ms for frame, instant in pairs if frame is None),
         trouble="; ".join(group.decode_errors),
         group=group,

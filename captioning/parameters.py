@@ -2,12 +2,47 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from clams.app import ImagesPerPromptMode
 
+from engine.context import Overflow
 from sampling.decoding import Decoding
 from sampling.timepoints import Mode
+
+FrameFormat = Literal["images", "video"]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """
+    How frames are shown to the model.
+
+    :param longest_edge: px to which the longest side of each is resized; 0 is the model's own
+    :param overflow: what to do where they don't fit
+    :param format: as images, or worded as those of a video
+    """
+
+    longest_edge: int
+    overflow: Overflow
+    format: FrameFormat
+
+    @classmethod
+    def of(cls, refined: Mapping[str, Any]) -> Self:
+        """
+        Take what concerns frames out of refined CLAMS parameters.
+
+        :raises ValueError: naming the parameter, what it accepts and what it got
+        """
+        _at_least(refined, "longestEdge", 0)
+        _one_of(refined, "contextOverflow", get_args(Overflow))
+        _one_of(refined, "frameFormat", get_args(FrameFormat))
+        if refined["frameFormat"] == "video" and refined["longestEdge"]:
+            raise ValueError(
+                'Value for parameter "longestEdge" must be 0 where "frameFormat" is video, which shows every frame at '
+                f"the model's smallest size; got {refined['longestEdge']}."
+            )
+        return cls(refined["longestEdge"], refined["contextOverflow"], refined["frameFormat"])
 
 
 @dataclass(frozen=True)
@@ -20,6 +55,7 @@ class Parameters:
     prompt_mode: str
     sampling_mode: Mode
     decoding: Decoding
+    framing: Framing
     parallel_prompts: int
     max_images: int
     images_mode: ImagesPerPromptMode
@@ -42,6 +78,7 @@ class Parameters:
             prompt_mode=refined["promptMode"],
             sampling_mode=refined["tfSamplingMode"],
             decoding=decoding_of(refined),
+            framing=Framing.of(refined),
             parallel_prompts=refined["parallelPrompts"],
             max_images=refined["maxImagesPerPrompt"],
             images_mode=ImagesPerPromptMode(refined["imagesPerPromptMode"]),
@@ -59,9 +96,16 @@ def decoding_of(refined: Mapping[str, Any]) -> Decoding:
         temperature=refined["temperature"],
         top_p=refined["topP"],
         top_k=refined["topK"],
+        seed=refined["seed"],
     )
 
 
 def _at_least(refined: Mapping[str, Any], name: str, least: int) -> None:
     if refined[name] < least:
-        raise ValueError(f'Value for parameter "{name}" must be an integer of at least {least}; got {refined[name]}.')
+        accepted = f"an integer of at least {least}"
+        raise ValueError(f'Value for parameter "{name}" must be {accepted}; got {refined[name]}.')
+
+
+def _one_of(refined: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> None:
+    if refined[name] not in choices:
+        raise ValueError(f'Value for parameter "{name}" must be one of {list(choices)}; got {refined[name]!r}.')

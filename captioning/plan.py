@@ -24,12 +24,16 @@ class Task:
     :param document: id of the video's document
     :param path: the video's file
     :param instants: when to look, in frame order
+    :param span: start and end of the TimeFrame, in ms
+    :param part: which of the TimeFrame's prompts it is, from 0
     """
 
     time_frame: str
     document: str
     path: Path
     instants: tuple[Instant, ...]
+    span: tuple[int, int]
+    part: int = 0
 
 
 @dataclass
@@ -128,14 +132,15 @@ def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: di
     def in_ms(value: Any, unit: str) -> int:
         # The SDK asks for the frame rate whatever the unit is, and opens the video for it.
         rate = frame_rate() if unit.startswith("f") else 0.0
-        return int(round(float(convert(value, unit, "ms", rate))))
+        return round(float(convert(value, unit, "ms", rate)))
 
     segment = Segment(
         representatives=_instants(points["representatives"], in_ms),
         targets=_instants(points["targets"], in_ms),
         interval=_interval(time_frame, in_ms),
     )
-    return Task(time_frame.id, document.id, path, instants(segment, parameters.sampling_mode, frame_rate))
+    chosen = instants(segment, parameters.sampling_mode, frame_rate)
+    return Task(time_frame.id, document.id, path, chosen, segment.span)
 
 
 def _path(document: Document) -> Path:
@@ -203,8 +208,9 @@ def _unit(annotation: Annotation) -> str:
 def _chunks(task: Task, parameters: Parameters) -> Iterator[Task]:
     # The SDK's own chunking, over instants in place of images: no frame has to be decoded to know the groups.
     whole = PromptTask(list(task.instants), [""] * len(task.instants), task.time_frame)
-    for chunk in ClamsPromptableApp.chunk_tasks([whole], parameters.max_images, parameters.images_mode):
-        yield replace(task, instants=tuple(chunk.images))
+    chunks = ClamsPromptableApp.chunk_tasks([whole], parameters.max_images, parameters.images_mode)
+    for part, chunk in enumerate(chunks):
+        yield replace(task, instants=tuple(chunk.images), part=part)
 
 
 def _text(error: Exception) -> str:

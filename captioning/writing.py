@@ -38,9 +38,22 @@ def write(view: View, captions: Sequence[Caption]) -> None:
         text.add_property("document", document)
         text.add_property("origins", origins)
         text.add_property("origination", "derived")
-        if caption.completion.finish_reason == "length":
-            text.add_property("finishReason", "length")
+        for name, value in _marks(caption.completion).items():
+            text.add_property(name, value)
         view.new_annotation(AnnotationTypes.Alignment, source=caption.task.time_frame, target=text.id)
+
+
+def _marks(completion: Completion) -> dict[str, str | int]:
+    """What a reader should know of a caption that came about otherwise than asked for; mostly nothing."""
+    marks: dict[str, str | int] = {}
+    if completion.finish_reason == "length":
+        marks["finishReason"] = "length"
+    if (fit := completion.fit) is not None:
+        if fit.longest_edge < fit.wanted_edge:
+            marks["longestEdge"] = fit.longest_edge
+        if fit.max_new_tokens < fit.wanted_tokens:
+            marks["maxNewTokens"] = fit.max_new_tokens
+    return marks
 
 
 def _time_point(view: View, document: str, ms: int, made: dict[tuple[str, int], str]) -> str:

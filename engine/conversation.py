@@ -17,8 +17,8 @@ class Clip:
     :param duration: of the clip, in ms
     """
 
-    times: tuple[int, ...]
-    duration: int
+    times: tuple[float, ...]
+    duration: float
 
     def last(self, frames: int) -> "Clip":
         """Return the clip with its last ``frames`` only, whose times are the longest to write; its duration stays."""

@@ -243,7 +243,7 @@ class Engine:
             prompt |= self.context.processor_kwargs(fit.longest_edge)
         try:
             (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])  # type: ignore[list-item]
-            tokens = len(rendered["prompt_token_ids"])  # type: ignore[typeddict-item]
+            tokens = len(rendered["prompt_token_ids"])
             self._check_length(tokens, len(request.images))
             # Only replies that take more tokens to read than to write leave less room than was reckoned with.
             fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self.context_length - tokens))

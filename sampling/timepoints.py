@@ -36,6 +36,12 @@ class Segment:
     targets: tuple[Instant, ...] = ()
     interval: tuple[int, int] | None = None
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Its start and end in milliseconds; those of its TimePoints if it does not say, 0 and 0 if it has none."""
+        times = [instant.ms for instant in self.targets or self.representatives]
+        return self.interval or (min(times, default=0), max(times, default=0))
+
 
 def instants(segment: Segment, mode: Mode, frame_rate: Callable[[], float]) -> tuple[Instant, ...]:
     """
