@@ -170,6 +170,7 @@ def save(model: SmolVLMForConditionalGeneration, processor: SmolVLMProcessor, fo
     settings = json.loads(path.read_text())
     settings["image_seq_len"] = TOKENS_PER_TILE
     path.write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ from demo.trunk import MAX_FRAMES, Aids, Batch, collate, features, run
 
 FOLDER = Path(__file__).resolve().parent / "model"
 CLASSES = [10] * DIGITS + [len(KINDS), len(COLOURS)]
+TEXT_RATE = 1.5e-3
 PASS_RATE = 0.8  # of conversations answered exactly, before one more frame is added
 STARTED = time.monotonic()
 
@@ -216,8 +217,6 @@ class Source:
 def train_text(model: SmolVLMForConditionalGeneration, source: Source, aids: Aids, plan: Plan) -> None:
     """Stage 2."""
     pool = source.pool
-    with torch.no_grad():  # to the scale of word embeddings: larger features would drown what the layers add to them
-        model.model.connector.modality_projection.proj.weight /= 1.5 * cache(model, pool.single[:1024]).std()
     single = cache(model, pool.single)
     split = cache(model, pool.split.flatten(0, 1)).unflatten(0, (-1, TILES_WHEN_SPLIT))
     say(f"features of {len(single)} frames, spread {single.std():.2f}")
@@ -235,7 +234,7 @@ def train_text(model: SmolVLMForConditionalGeneration, source: Source, aids: Aid
         ]
         images = torch.cat(parts) if parts else torch.empty(0)
         outcome = run(model, collate(drawn.layouts, images, pad), aids, 0.5 if done < 0.7 else 0.1)
-        step(optimizer, outcome.loss, 1.5e-3 * schedule(done, warm=0.02))
+        step(optimizer, outcome.loss, TEXT_RATE * schedule(done, warm=0.02))
         source.curriculum.learn(drawn.counts, outcome.exact)
         right += 0.02 * (float(outcome.exact.float().mean()) - right)
         loss_mean += 0.02 * (outcome.loss.item() - loss_mean)
