@@ -65,15 +65,16 @@ def _guard(flask_app: Flask, engine: Engine) -> None:
     def ready() -> Response:
         return jsonify(status="ready", model=engine.model.record) if engine.is_ready else _unavailable(engine)
 
-    @flask_app.errorhandler(UnicodeDecodeError)
-    def undecodable(error: UnicodeDecodeError) -> Response:
-        # The SDK decodes the body before it watches for errors.
-        return Response(f"Invalid input data. The body is not UTF-8: {error}", 500, mimetype="text/plain")
-
     @flask_app.before_request
     def admit() -> Response | None:
-        if request.method in ("POST", "PUT") and not engine.is_ready:
+        if request.method not in ("POST", "PUT"):
+            return None
+        if not engine.is_ready:
             return _unavailable(engine)
+        try:
+            request.get_data().decode()
+        except UnicodeDecodeError as error:  # the SDK decodes before it watches for errors
+            return Response(f"Invalid input data. The body is not UTF-8: {error}", 500, mimetype="text/plain")
         return None
 
 
