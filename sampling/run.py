@@ -45,6 +45,7 @@ class Decoding:
         self.left = {request: len(request.targets) for request in requests}
         self.deferred: list[Request] = []
         self._start = requests[0].first
+        self._first = self.landing.pts if self.landing and self.landing.pts is not None else self._start
         self._targets = sorted(
             (tick, request.index, ms, request) for request in requests for tick, ms in request.targets
         )
@@ -101,13 +102,16 @@ class Decoding:
             self._leap(packet)
         self._window.append(packet)
         self._window_bytes += packet.size
-        if packet.is_discard or not shown(source.codec.name, packet):
+        if not self._comes_out(packet):
             return
         place = bisect_left(self._timeline, packet.pts)
         if place < len(self._timeline) and self._timeline[place] == packet.pts:
             raise Doubt("two pictures at one time")
         self._depth = max(self._depth, len(self._timeline) - place)
         insort(self._timeline, packet.pts)
+
+    def _comes_out(self, packet: av.Packet) -> bool:
+        return not packet.is_discard and shown(self.source.codec.name, packet)
 
     def _leap(self, packet: av.Packet) -> None:
         """Forget the packets before a closed key frame if nothing in front of it is wanted."""
@@ -158,7 +162,8 @@ class Decoding:
                 self._unsent -= 1
             elif self.source.skips and disposable(packet, self.source.nal_length_size):
                 continue
-            self._inside[packet.pts] = self._sent
+            if self._comes_out(packet):
+                self._inside[packet.pts] = self._sent
             self._sent += 1
             frames = self.source.codec.decode(packet)
             if frames:
@@ -182,7 +187,9 @@ class Decoding:
             self._shown = frame.pts
             self._held.append((self._inside.pop(frame.pts), frame))
             for passed in [pts for pts in self._inside if pts < frame.pts]:
-                del self._inside[passed]  # such as a picture whose references lie in front of the first key frame
+                if passed > self._first:
+                    raise Doubt("a picture that was decoded did not come out")
+                del self._inside[passed]  # its references lie in front of the first key frame
             self._deliver()
 
     def _deliver(self) -> None:

@@ -56,7 +56,8 @@ class Source:
     An open video.
 
     :param path: the file
-    :param threads: decoding threads; ``None`` leaves PyAV's own setting, and with it the errors PyAV raises
+    :param threads: decoding threads for H.264; ``None`` leaves PyAV's own setting, as do other codecs, whose decoders
+        may raise other errors with other threads
     :raises VideoError: if the file cannot be opened or holds no video
     """
 
@@ -72,7 +73,9 @@ class Source:
             self.container.close()
             raise VideoError(self.path, "it holds no video stream") from None
         self.codec = self.stream.codec_context
-        if threads is not None:
+        self._delay = 0
+        if threads is not None and self.codec.name == "h264":  # which says of each picture whether it is damaged
+            self._delay = threads - 1
             self.codec.thread_type = "FRAME" if threads > 1 else "SLICE"
             self.codec.thread_count = threads
         self.time_base = float(self.stream.time_base)
@@ -80,7 +83,6 @@ class Source:
         self._tolerance = round(1 / float(rate) / self.time_base) if rate else 0
         self.nal_length_size = length_size(self.codec.name, self.codec.extradata)
         self.skips = self.codec.name == "h264" and self.nal_length_size > 0
-        self._delay = (threads or 1) - 1
         self._reorder: int | None = None
         self._reformatter = VideoReformatter()
 
