@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 PRESETS = Path(__file__).resolve().parent.parent / "captioning" / "presets"
 DEFAULT_PROMPT = (
