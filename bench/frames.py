@@ -198,14 +198,16 @@ def _opencv(path: str, groups: Groups) -> list[int]:
 
 def _needed(path: str, instants: Sequence[int]) -> list[tuple[int, list[int], set[int]]]:
     """Per key frame where to seek, the pictures to decode in order, and those wanted; all as timestamps."""
-    from sampling.bitstream import disposable
+    from sampling.bitstream import look
     from sampling.source import Source
 
     source = Source(path, threads=1)
     source.seek(source.ticks(instants[0]))
     packets = []
     for packet in source.packets():
-        packets.append((packet.pts, packet.is_keyframe, disposable(packet, source.nal_length_size)))
+        packets.append(
+            (packet.pts, packet.is_keyframe, look(packet, source.nal_length_size, source.picture_sets).spare)
+        )
         if packet.dts > source.ticks(instants[-1] + 1000):
             break
     source.close()

@@ -1,10 +1,11 @@
 """What can be told from a compressed picture without decoding it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 # ITU-T H.264, table 7-1
-SLICE, IDR_SLICE, ENRICHMENT, DELIMITER, FILLER = 1, 5, 6, 9, 12
+SLICE, IDR_SLICE, ENRICHMENT, SEQUENCE_SET, PICTURE_SET, DELIMITER, FILLER = 1, 5, 6, 7, 8, 9, 12
 # ITU-T H.265, table 7-1
 HEVC_IDR = frozenset({19, 20})
 # a key frame of these leaves nothing of the pictures before it
@@ -44,32 +45,66 @@ def shown(codec: str, packet: Any) -> bool:
     return codec != "vp8" or not packet.size or bool(memoryview(packet)[0] >> 4 & 1)
 
 
-def disposable(packet: Any, nal_length_size: int) -> bool:
+@dataclass(frozen=True)
+class Look:
     """
-    Whether an H.264 picture can be left out unseen: no other picture needs it, and decoding it could not fail.
+    What the framing and the slice headers of an H.264 picture show.
 
-    Decoding stops for good at a packet whose framing or slice header is broken, so a picture with such damage has to
-    go through the decoder even if nobody wants it.
+    :param intact: decoding it could not fail outright: the lengths add up and each slice header makes sense
+    :param spare: no other picture needs it, so that it can be left out
+    :param plain: it brings no parameter sets that pictures after it need
     """
-    return passable(packet, nal_length_size, slices=(SLICE,), reference=False)
+
+    intact: bool
+    spare: bool
+    plain: bool
 
 
-def passable(
-    packet: Any, nal_length_size: int, slices: tuple[int, ...] = (SLICE, IDR_SLICE), reference: bool = True
-) -> bool:
-    """Whether decoding an H.264 picture could not fail outright, as far as its framing and slice headers show."""
-    found = False
+BROKEN = Look(False, False, False)
+
+
+def look(packet: Any, nal_length_size: int, parameter_sets: set[int]) -> Look:
+    """
+    Look at an H.264 picture without decoding it.
+
+    :param parameter_sets: ids of the picture parameter sets known so far; those the packet brings are added
+    """
+    slices, spare, plain = 0, True, True
     for unit in nal_units(packet, nal_length_size):
         if not unit or unit[0] & 128:
-            return False
+            return BROKEN
         kind = unit[0] & 31
-        if kind in slices:
-            if (unit[0] & 96 and not reference) or not _slice_header_sound(unit[1:9], first=not found):
-                return False
-            found = True
+        if kind in (SLICE, IDR_SLICE):
+            numbers = exp_golomb(unit[1:9], 3)
+            if numbers is None:
+                return BROKEN
+            macroblock, slice_type, parameter_set = numbers
+            if (macroblock and not slices) or slice_type >= SLICE_TYPES or parameter_set not in parameter_sets:
+                return BROKEN
+            slices += 1
+            spare = spare and not unit[0] & 96
+        elif kind == PICTURE_SET:
+            parameter_sets.update(exp_golomb(unit[1:9], 1) or ())
+            plain = False
+        elif kind == SEQUENCE_SET:
+            plain = False
         elif kind not in (ENRICHMENT, DELIMITER, FILLER):
-            return False
-    return found
+            return BROKEN
+    return Look(slices > 0, spare and plain, plain)
+
+
+def picture_sets(extradata: bytes) -> set[int]:
+    """Ids of the picture parameter sets in an AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.2.4.1)."""
+    ids: set[int] = set()
+    at = 6
+    for _ in range(extradata[5] & 31):
+        at += 2 + int.from_bytes(extradata[at : at + 2], "big")
+    count, at = (extradata[at] if at < len(extradata) else 0), at + 1
+    for _ in range(count):
+        size = int.from_bytes(extradata[at : at + 2], "big")
+        ids.update(exp_golomb(memoryview(extradata)[at + 3 : at + 11], 1) or ())
+        at += 2 + size
+    return ids
 
 
 def nal_units(packet: Any, nal_length_size: int) -> Iterator[memoryview]:
@@ -85,16 +120,14 @@ def nal_units(packet: Any, nal_length_size: int) -> Iterator[memoryview]:
         yield data[start:at]
 
 
-def _slice_header_sound(header: memoryview, first: bool) -> bool:
-    """The first three numbers of a slice header (ITU-T H.264, 7.3.3): first macroblock, slice type, parameter set."""
+def exp_golomb(header: memoryview, count: int) -> list[int] | None:
+    """The first unsigned Exp-Golomb numbers (ITU-T H.264, 9.1) in up to eight bytes; ``None`` if they do not fit."""
     bits = int.from_bytes(header, "big") << 8 * (8 - len(header))
-    position = 0
-    numbers = []
-    for _ in range(3):
+    position, numbers = 0, []
+    for _ in range(count):
         zeros = 64 - position - (bits & (1 << 64 - position) - 1).bit_length()
-        if position + 2 * zeros + 1 > 64:
-            return False
         position += 2 * zeros + 1
+        if position > 64:
+            return None
         numbers.append((bits >> 64 - position & (1 << zeros + 1) - 1) - 1)
-    macroblock, kind, parameter_set = numbers
-    return (macroblock == 0) == first and kind < SLICE_TYPES and parameter_set == 0
+    return numbers

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import av
 
-from sampling.bitstream import disposable, passable, shown
+from sampling.bitstream import Look, look, shown
 from sampling.request import Request
 from sampling.source import Source
 
@@ -52,7 +52,7 @@ class Decoding:
         self._resolved = 0
         self._timeline: list[int] = []  # timestamps of the pictures read so far
         self._depth = 0  # the most places by which a picture was read before its turn
-        self._window: deque[av.Packet] = deque()  # read, not yet decoded
+        self._window: deque[tuple[av.Packet, Look | None]] = deque()  # read, not yet decoded
         self._window_bytes = 0
         self._wanted: dict[int, list[tuple[Request, int, int, bool]]] = {}
         self._unsent = 0  # wanted pictures still in the window
@@ -76,17 +76,19 @@ class Decoding:
             self.source.codec.flush_buffers()
 
     def _pass(self) -> None:
-        self.source.seek(self._start)
-        for packet in self.source.packets():
+        source = self.source
+        source.seek(self._start)
+        for packet in source.packets():
             if self.cancelled():
                 return
             self._read(packet)
             self._resolve(ended=False)
             self._feed()
-            if self._resolved == len(self._targets):
+            if self._resolved == len(self._targets) and (source.skips or not self._wanted):
                 break
-        self._resolve(ended=True)
-        self._feed()
+        else:
+            self._resolve(ended=True)
+            self._feed(to_the_end=not source.skips)
         self._drain()
         if self.left and not self.cancelled():
             raise Doubt("a picture that the packets promised did not come out of the decoder")
@@ -100,7 +102,10 @@ class Decoding:
                 raise Doubt("the seek came down elsewhere this time")
         elif packet.is_keyframe and source.skips:
             self._leap(packet)
-        self._window.append(packet)
+        seen = look(packet, source.nal_length_size, source.picture_sets) if source.skips else None
+        if seen is not None and not seen.intact:
+            raise Doubt("a packet at which decoding may stop")
+        self._window.append((packet, seen))
         self._window_bytes += packet.size
         if not self._comes_out(packet):
             return
@@ -117,8 +122,7 @@ class Decoding:
         """Forget the packets before a closed key frame if nothing in front of it is wanted."""
         if self._unsent or self._resolved == len(self._targets) or self._targets[self._resolved][0] < packet.pts:
             return
-        size = self.source.nal_length_size
-        if self.source.landing(packet).closed and all(passable(skipped, size) for skipped in self._window):
+        if self.source.landing(packet).closed and all(seen is not None and seen.plain for _, seen in self._window):
             self._drain()
             self._window.clear()
             self._window_bytes = 0
@@ -141,26 +145,36 @@ class Decoding:
                 return
             self._resolved += 1
             if request in self.left:
-                if chosen not in self._wanted:
-                    self._wanted[chosen] = []
-                    self._unsent += 1
-                self._wanted[chosen].append((request, tick, ms, not after))
+                self._want(chosen).append((request, tick, ms, not after))
+                if after and not self.source.skips:
+                    self._want(timeline[place])
 
-    def _feed(self) -> None:
-        """Send the decoder what it needs for the pictures wanted so far, as far as they are settled."""
+    def _want(self, pts: int) -> list[tuple[Request, int, int, bool]]:
+        if pts not in self._wanted:
+            self._wanted[pts] = []
+            self._unsent += 1
+        return self._wanted[pts]
+
+    def _feed(self, to_the_end: bool = False) -> None:
+        """
+        Send the decoder what it needs for the pictures wanted so far, as far as they are settled.
+
+        The SDK decodes until the picture after the instant comes out, and finds none if the decoder fails before. H.264
+        shows by its framing whether it would; with other codecs, just as much has to be decoded.
+        """
         settled: float = float("inf")
         if self._resolved < len(self._targets):
             place = bisect_right(self._timeline, self._targets[self._resolved][0])
             settled = self._timeline[place - 1] if place else float("-inf")
-        while self._window and (self._unsent or self._window_bytes > WINDOW_BYTES):
-            packet = self._window[0]
+        while self._window and (to_the_end or self._hungry() or self._window_bytes > WINDOW_BYTES):
+            packet, seen = self._window[0]
             if packet.pts >= settled or self.cancelled():
                 return
             self._window.popleft()
             self._window_bytes -= packet.size
             if packet.pts in self._wanted:
                 self._unsent -= 1
-            elif self.source.skips and disposable(packet, self.source.nal_length_size):
+            elif seen is not None and seen.spare:
                 continue
             if self._comes_out(packet):
                 self._inside[packet.pts] = self._sent
@@ -169,6 +183,9 @@ class Decoding:
             if frames:
                 self.source.first_shown_after(self._sent)
                 self._show(frames)
+
+    def _hungry(self) -> bool:
+        return self._unsent > 0 if self.source.skips else bool(self._wanted)
 
     def _drain(self) -> None:
         """Have the decoder give out what it holds back."""

@@ -8,7 +8,7 @@ import av
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from sampling.bitstream import closes, length_size
+from sampling.bitstream import closes, length_size, picture_sets
 
 BYTES_PER_PIXEL = 4  # Pillow stores RGB in 32 bits
 
@@ -83,6 +83,7 @@ class Source:
         self._tolerance = round(1 / float(rate) / self.time_base) if rate else 0
         self.nal_length_size = length_size(self.codec.name, self.codec.extradata)
         self.skips = self.codec.name == "h264" and self.nal_length_size > 0
+        self.picture_sets = picture_sets(self.codec.extradata) if self.skips else set()
         self._reorder: int | None = None
         self._reformatter = VideoReformatter()
 
