@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-# Read by all of the session's engines, those of child processes included. float32: only then are the engine's tokens
-# those of transformers on any machine.
-os.environ |= {"CAPTIONER_MODEL": "demo", "CAPTIONER_DTYPE": "float32", "CAPTIONER_KV_CACHE_GIB": "0.25"}
+# Read by all of the session's engines, those of child processes included.
+os.environ |= {
+    "CAPTIONER_MODEL": "demo",
+    "CAPTIONER_DTYPE": "float32",  # only then are the engine's tokens those of transformers on any machine
+    "CAPTIONER_KV_CACHE_GIB": "0.25",
+    "OMP_NUM_THREADS": "1",  # a second thread gains a model this small nothing, and on a busy machine waits ten times
+}
 
 from app import SmolVLM2Captioner
 from demo.broadcast import Broadcast, make_segments, render
