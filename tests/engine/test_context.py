@@ -2,11 +2,15 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from transformers import AutoProcessor
+from vllm.config import ModelConfig
+from vllm.model_executor.models.smolvlm import SmolVLMProcessingInfo
+from vllm.multimodal.processing.context import InputProcessingContext
 
 from engine.context import Context, Fit, Size
 from engine.conversation import Clip, chat_text, with_frames
@@ -29,6 +33,13 @@ def text_of(processor: Any, frames: int, prompt: str = PROMPT) -> Callable[[int]
 @pytest.fixture(scope="module", params=["demo", "real"])
 def processor(request: pytest.FixtureRequest) -> Any:
     return AutoProcessor.from_pretrained(DEMO) if request.param == "demo" else real_geometry.processor()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(processor: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if processor is not real_geometry.processor():
+        return DEMO
+    return real_geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +249,15 @@ def test_video_wording_of_the_real_model_fits_about_85_frames(real: Context) -> 
     assert real.fit(text, [HD] * fitting, 200, longest_edge=384).longest_edge == 384
     with pytest.raises(PromptRefused, match=f"Set maxImagesPerPrompt to {fitting} or less"):
         real.fit(text, [HD] * (fitting + 1), 200, longest_edge=384)
+
+
+def test_frames_cost_what_vllm_puts_in_their_place(processor: Any, context: Context, checkpoint: Path) -> None:
+    information = SmolVLMProcessingInfo(InputProcessingContext(ModelConfig(model=str(checkpoint)), processor.tokenizer))
+    theirs = information.get_hf_processor()
+    rng = random.Random(4)
+    for _ in range(1500):
+        (width, height), edge = random_size(rng), rng.choice(context.edges)
+        keywords = context.processor_kwargs(edge).get("mm_processor_kwargs", {})
+        text = information.get_image_repl(image_width=width, image_height=height, processor=theirs, mm_kwargs=keywords)
+        ids = processor.tokenizer(text, add_special_tokens=False).input_ids
+        assert context.frame_tokens((width, height), edge) == len(ids), (width, height, edge)
