@@ -12,7 +12,7 @@ from mmif.utils.video_document_helper import extract_images_from_timepoints
 from PIL import Image
 
 from sampling.video import ByteBudget, read_groups
-from tests.sampling.video_files import RECIPES, Recipe, frame_times, make
+from tests.sampling.video_files import FRONT, PYRAMID, RECIPES, Recipe, frame_times, make
 
 READABLE = [recipe for recipe in RECIPES if recipe.readable]
 Groups = list[list[int]]
@@ -96,3 +96,26 @@ def test_every_picture_is_the_one_the_sdk_gives(
                         assert frame.image.tobytes() == image.tobytes(), f"{ms} ms of {asked}"
     assert seen == set(range(len(groups)))
     assert budget.held == 0
+
+
+BREAKABLE = Recipe("breakable", "mp4", frames=60, container=FRONT, gop=30, options=PYRAMID)
+
+
+@pytest.mark.parametrize("noise", [b"\0" * 6, b"\0\0\0\x05\x01\xff", b"\xff" * 6], ids=["zeros", "header", "length"])
+@pytest.mark.parametrize("broken", [33, 34, 35, 36])
+def test_one_broken_packet_leaves_the_pictures_that_the_sdk_finds(
+    video: Callable[[Recipe], Path], tmp_path: Path, broken: int, noise: bytes
+) -> None:
+    """Packets of all kinds in turn, wanted or not: the SDK stops at each, before or after the picture it looks for."""
+    path = tmp_path / "broken.mp4"
+    data = bytearray(video(BREAKABLE).read_bytes())
+    with av.open(str(video(BREAKABLE))) as container:
+        packets = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+    data[packets[broken] : packets[broken] + len(noise)] = noise
+    path.write_bytes(data)
+    groups = [[number * 40] for number in range(28, 46)]
+    with read_groups(path, groups, budget=ByteBudget(), readers=1) as reader:
+        for group in reader:
+            asked = groups[group.index]
+            for frame, image in zip(group.frames, by_the_sdk(path, asked), strict=True):
+                assert (frame and frame.image.tobytes()) == (image and image.tobytes()), asked
