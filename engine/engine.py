@@ -1,110 +1,89 @@
-"""The vLLM engine on its own event loop, for callers on any thread."""
+"""The engine as callers on any thread see it: it takes turns between calls, and outlives its own death."""
 
 import asyncio
-import itertools
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from pathlib import Path
+from typing import Any, Literal
 
 import psutil
-from PIL import Image
 
-from engine.context import Context, Fit, Overflow
-from engine.conversation import Clip, Message, chat_text, with_frames, with_replies
+from engine.answering import Answering
+from engine.calls import EngineCall, Prompt
+from engine.context import Context
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
+from engine.generation import Generation
 from engine.model import Model, fetch
-from engine.settings import EngineSettings, engine_args, prepare_environment
-from engine.spawning import without_main_module
-
-if TYPE_CHECKING:
-    from vllm import SamplingParams
-    from vllm.v1.engine.async_llm import AsyncLLM
+from engine.request import Completion as Completion
+from engine.request import Request as Request
+from engine.settings import EngineSettings, prepare_environment
+from engine.window import Lane, Window
 
 logger = logging.getLogger(__name__)
 
-State = Literal["new", "starting", "ready", "dead", "closed"]
+State = Literal["new", "starting", "ready", "restarting", "dead", "closed"]
 
-
-@dataclass(frozen=True)
-class Request:
-    """
-    One prompt with its frames.
-
-    :param turns: the chat messages of each generation, in order. One list for a single generation; of several, each
-        continues the one before, its open assistant turns (``content`` is ``None``) taking the replies so far
-    :param images: RGB frames, one for each image part of the messages
-    :param sampling: how tokens are chosen in every generation
-    :param priority: lower goes first
-    :param longest_edge: px to which the longest side of each frame is resized; 0 is the model's own
-    :param overflow: whether the frames may be smaller where the context can't hold the prompt otherwise
-    :param clip: words the frames as SmolVLM2's video, each in one tile
-    """
-
-    turns: Sequence[Sequence[Message]]
-    images: Sequence[Image.Image]
-    sampling: "SamplingParams"
-    priority: int = 0
-    longest_edge: int = 0
-    overflow: Overflow = "skip"
-    clip: Clip | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """
-    The last reply to a request.
-
-    :param text: without surrounding white space; never empty
-    :param finish_reason: ``length`` if it was cut at the token limit
-    :param prompt_tokens: tokens of the last generation's prompt, frames included
-    :param completion_tokens: tokens of the last reply
-    :param fit: how the request went to the model
-    """
-
-    text: str
-    finish_reason: Literal["stop", "length"]
-    prompt_tokens: int
-    completion_tokens: int
-    fit: Fit | None = None
+_WATCH_SECONDS = 0.25
+_BACKOFF_SECONDS = 1.0  # before the first restart in a row; doubled for each further one
+_LONGEST_BACKOFF_SECONDS = 30.0
+_WARM_UP_SECONDS = 900.0
 
 
 class Engine:
     """
     Runs one model for all callers of a process. Thread-safe; has to be started before, and closed after use.
 
+    Should vLLM's process die or hang, a new one is started, and the prompts that were in it go in again. Those that
+    were in it at two deaths go in alone; one that it dies of then is refused.
+
     :param settings: see there
     :param model: which model to run
+    :param generation: makes what runs the model from the settings and the model's folder
     """
 
-    def __init__(self, settings: EngineSettings, model: Model) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        model: Model,
+        generation: Callable[[EngineSettings, Path], Generation] = Generation,
+    ) -> None:
         self.settings = settings
         self.model = model
         self.state: State = "new"
-        self.in_flight = 0  # requests submitted and not done; written on the loop's thread alone
+        self.deaths = 0  # of vLLM's processes, hanging ones included
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
-        self.on_death: Callable[[], None] = lambda: None  # told once when the engine process ends by itself
-        self._ids = itertools.count()
+        self.on_death: Callable[[], None] = lambda: (
+            None
+        )  # told once, on the engine's thread, when it is not started again
+        size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
+        self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation)
+        self._prompts: set[Prompt] = set()
+        self._unanswered_deaths = 0  # since the last answer
+        self._make_generation = generation
+        self._generation: Generation | None = None
         self._start_lock = threading.Lock()
+        self._folder: Path
+        self._processor: Any
+        self._answering: Answering
+        self._watch_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread
-        self._llm: AsyncLLM
-        self._processor: Any
 
     def start(self) -> None:
         """
         Build the engine and answer a first prompt, so that the next one finds everything warm. Takes 20 s and more;
-        returns at once when the engine is ready already.
+        returns at once when the engine has been started already.
 
         :raises EngineStartError: if the model is not to be had, does not fit, or doesn't answer
         :raises EngineUnavailable: if the engine is dead or closed
         """
         with self._start_lock:
-            if self.state == "ready":
+            if self.state in ("ready", "restarting"):
                 return
             if self.state != "new":
                 raise EngineUnavailable(f"The engine is {self.state}.")
@@ -114,40 +93,53 @@ class Engine:
             self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
             self._thread.start()
             try:
-                self._build()
-                self._warm_up()
+                self._load()
+                asyncio.run_coroutine_threadsafe(self._next_generation(), self._loop).result()
             except Exception as error:
                 self.close()
                 raise (
                     error if isinstance(error, EngineStartError) else EngineStartError(_start_failure(error))
                 ) from error
             self.state = "ready"
+            self._loop.call_soon_threadsafe(self._watch)
             logger.info("Engine ready with %s after %.1f s", self.model.record, time.monotonic() - began)
+
+    def open_call(self, *, background: bool = False) -> EngineCall:
+        """
+        Begin a call; its prompts take turns with those of others.
+
+        :param background: its prompts wait for those of all other calls, but for a small share
+        """
+        return EngineCall(self._submit, background)
 
     def submit(self, request: Request) -> "Future[Completion]":
         """
-        Put a request in flight. The future can be cancelled; it raises
+        Put a request in flight, as a call of its own. The future can be cancelled; it raises
 
         * :class:`PromptRefused` if the engine can't answer this request, and
-        * :class:`EngineDied` if it went away, or :class:`EngineUnavailable` if it is not there.
+        * :class:`EngineDied` if it went away for good, or :class:`EngineUnavailable` if it is not there.
         """
-        if self.state != "ready":
-            refused: Future[Completion] = Future()
-            refused.set_exception(EngineUnavailable(f"The engine takes no prompts: it is {self.state}."))
-            return refused
-        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
+        return self.open_call().submit(request)
 
     @property
     def is_ready(self) -> bool:
-        """Whether the engine takes prompts; asks the engine process, so that one that died idle is noticed too."""
-        if self.state == "ready" and self._llm.errored:
-            self._mark_dead()
-        return self.state == "ready"
+        """Whether prompts are being answered now; asks vLLM, so that a death is noticed at once."""
+        return self.state == "ready" and self._generation is not None and not self._generation.died
+
+    @property
+    def in_flight(self) -> int:
+        """How many prompts are submitted and not done."""
+        return len(self._prompts)
+
+    @property
+    def waiting(self) -> int:
+        """How many of these have not been handed to vLLM."""
+        return self._window.waiting
 
     @property
     def unfinished_in_vllm(self) -> int:
-        """How many requests vLLM itself still counts, for tests that nothing leaks."""
-        return self._llm.get_num_unfinished_requests()
+        """How many prompts vLLM itself still counts, for tests that nothing leaks."""
+        return self._generation.unfinished if self._generation else 0
 
     @property
     def pids(self) -> set[int]:
@@ -157,162 +149,213 @@ class Engine:
 
     def close(self) -> None:
         """End the engine and its processes; what is in flight fails with :class:`EngineUnavailable`. Idempotent."""
-        if self.state in ("new", "closed"):
-            self.state = "closed"
+        before, self.state = self.state, "closed"
+        if before in ("new", "closed"):
             return
-        self.state = "closed"
-        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result(timeout=30)
+        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
+        if self._generation is not None:
+            self._generation.close(kill=before != "ready")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _build(self) -> None:
+    def _load(self) -> None:
         prepare_environment(self.settings, offline=self.model.folder is not None)
-        folder = fetch(self.model)
+        self._folder = fetch(self.model)
         from transformers import AutoProcessor
 
-        self._processor = AutoProcessor.from_pretrained(folder)
-        arguments = engine_args(self.settings, folder)
-        asyncio.run_coroutine_threadsafe(self._build_on_loop(arguments), self._loop).result()
+        self._processor = AutoProcessor.from_pretrained(self._folder)
 
-    async def _build_on_loop(self, arguments: Any) -> None:
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        # Inside the running loop: only then does the engine's output task start with it and notice an early death.
-        with without_main_module():
-            self._llm = AsyncLLM.from_engine_args(arguments)
-        self.context_length = self._llm.model_config.max_model_len
+    async def _next_generation(self) -> None:
+        generation = self._generation = self._make_generation(self.settings, self._folder)
+        await asyncio.to_thread(generation.build)
+        self.context_length = generation.context_length
         self.context = Context(self._processor, self.context_length)
+        self._answering = Answering(self._processor, self.context)
+        await asyncio.wait_for(self._answering.warm_up(generation), _WARM_UP_SECONDS)
 
-    def _warm_up(self) -> None:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        sampling = SamplingParams(max_tokens=2, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY)
-        frames = [Image.new("RGB", (640, 480), colour) for colour in ("black", "grey")]
-        parts: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
-        request = Request([[{"role": "user", "content": parts}]], frames, sampling)
-        fit = self._fit(request)
-        asyncio.run_coroutine_threadsafe(self._generate(request.turns[0], request, fit), self._loop).result()
-
-    async def _answer(self, request: Request) -> Completion:
-        self.in_flight += 1
+    def _submit(self, request: Request, lane: Lane[Prompt]) -> "Future[Completion]":
+        prompt = Prompt(request, lane)
+        if self.state not in ("ready", "restarting"):
+            prompt.future.set_exception(self._unavailable())
+            return prompt.future
+        prompt.future.add_done_callback(lambda future: self._withdraw(prompt) if future.cancelled() else None)
         try:
-            replies: list[str] = []
-            fit = self._fit(request)
-            for messages in request.turns:
-                completion, fit = await self._generate(with_replies(messages, replies), request, fit)
-                replies.append(completion.text)
-            if not completion.text:
-                raise PromptRefused("The model answered with nothing; another prompt may help.")
-            return replace(completion, fit=fit)
-        except asyncio.CancelledError:
-            if self.state == "closed":
-                raise EngineUnavailable("The engine was closed while the prompt was in flight.") from None
-            raise
-        finally:
-            self.in_flight -= 1
+            self._loop.call_soon_threadsafe(self._add, prompt)
+        except RuntimeError:  # closed between the lines
+            prompt.future.set_exception(self._unavailable())
+        return prompt.future
 
-    def _fit(self, request: Request) -> Fit:
-        before_replies = [
-            {**message, "content": "" if message["content"] is None else message["content"]}
-            for message in request.turns[-1]
-        ]
+    def _unavailable(self) -> EngineUnavailable:
+        return EngineUnavailable(f"The engine takes no prompts: it is {self.state}.")
 
-        def text(frames: int) -> str:
-            clip = request.clip.last(frames) if request.clip else None
-            return chat_text(self._processor, with_frames(before_replies, frames), clip)
+    def _withdraw(self, prompt: Prompt) -> None:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self._loop.call_soon_threadsafe(self._drop, prompt)
 
-        return self.context.fit(
-            text,
-            [image.size for image in request.images],
-            request.sampling.max_tokens or self.context_length,
-            longest_edge=self.context.tile_edge if request.clip else request.longest_edge,
-            overflow=request.overflow,
-            answers=len(request.turns),
-        )
+    # From here on, everything runs on the engine's loop.
 
-    async def _generate(self, messages: Sequence[Message], request: Request, fit: Fit) -> tuple[Completion, Fit]:
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+    def _add(self, prompt: Prompt) -> None:
+        if self.state not in ("ready", "restarting"):
+            self._finish(prompt, self._unavailable())
+        elif not prompt.future.cancelled():
+            self._prompts.add(prompt)
+            self._window.put(prompt, prompt.lane)
+            self._pump()
 
-        prompt: dict[str, Any] = {"prompt": chat_text(self._processor, messages, request.clip)}
-        self._check_placeholders(prompt["prompt"], len(request.images))
-        if request.images:
-            prompt["multi_modal_data"] = {"image": list(request.images)}
-            prompt |= self.context.processor_kwargs(fit.longest_edge)
+    def _drop(self, prompt: Prompt) -> None:
+        if prompt.task is not None:
+            prompt.task.cancel()
+        self._finish(prompt, EngineUnavailable("The prompt was cancelled."))
+
+    def _pump(self) -> None:
+        while self.state == "ready" and (admission := self._window.take()):
+            prompt = admission.prompt
+            prompt.priority = admission.priority
+            prompt.since = time.monotonic()
+            if prompt.further is not None:
+                prompt.further.set_result(None)
+                prompt.further = None
+            else:
+                prompt.task = self._loop.create_task(self._run(prompt))
+
+    async def _run(self, prompt: Prompt) -> None:
+        generation = self._generation
+        assert generation is not None
         try:
-            (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])  # type: ignore[list-item]
-            tokens = len(rendered["prompt_token_ids"])
-            self._check_length(tokens, len(request.images))
-            # Only replies that take more tokens to read than to write leave less room than was reckoned with.
-            fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self.context_length - tokens))
-            sampling = request.sampling.clone()
-            sampling.max_tokens = fit.max_new_tokens
-            outputs = self._llm.generate(rendered, sampling, str(next(self._ids)), priority=request.priority)
-            async for output in outputs:
-                return _completion(output), fit
-        except EngineDeadError as error:
-            self._mark_dead()
-            raise EngineDied("The engine process ended while the prompt was in flight.") from error
-        except VLLMClientError as error:
-            raise PromptRefused(f"The engine refused the prompt: {error}") from error
-        except EngineGenerateError as error:
-            cause = error.__cause__ or error
-            raise PromptRefused(f"The engine failed on the prompt: {type(cause).__name__}: {cause}") from error
-        except ValueError as error:  # the processor's, on an image that it can't take
-            raise PromptRefused(f"The prompt can't be prepared: {error}") from error
-        raise PromptRefused("The engine ended the prompt without an answer.")
-
-    def _check_placeholders(self, text: str, images: int) -> None:
-        # vLLM would answer all the same, with frames in the wrong places.
-        token = self._processor.image_token
-        if (found := text.count(token)) != images:
-            raise PromptRefused(
-                f"The prompt has {found} places for {images} frame(s). Text that reads {token} stands for a frame in "
-                "this model's prompts; leave it out of prompt and systemPrompt."
+            completion = await self._answering.answer(
+                generation, prompt.request, _Passage(prompt, self._window, self._pump)
             )
+        except EngineDied:
+            pass  # it stays where it is until the watch finds it there
+        except Exception as error:  # seen by the caller
+            if not generation.died:
+                self._finish(prompt, error)
+        else:
+            self._unanswered_deaths = 0
+            self._finish(prompt, completion)
 
-    def _check_length(self, tokens: int, images: int) -> None:
-        if tokens >= self.context_length:
-            raise PromptRefused(
-                f"The prompt is too long: {tokens} tokens with its {images} frame(s) and the replies so far, of "
-                f"{self.context_length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
-            )
+    def _finish(self, prompt: Prompt, outcome: Completion | Exception) -> None:
+        self._window.leave(prompt)
+        self._prompts.discard(prompt)
+        with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
+            if isinstance(outcome, Exception):
+                prompt.future.set_exception(outcome)
+            else:
+                prompt.future.set_result(outcome)
+        self._pump()
 
-    def _mark_dead(self) -> None:
-        if self.state == "ready":
-            self.state = "dead"
-            logger.error("The engine process ended unexpectedly; its log above may say why.")
-            self.on_death()
+    def _watch(self) -> None:
+        self._watch_task = self._loop.create_task(self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        while self.state == "ready":
+            await asyncio.sleep(_WATCH_SECONDS)
+            assert self._generation is not None
+            since = min((prompt.since for prompt in self._window.admitted), default=None)
+            limit = self.settings.stall_seconds
+            if self._generation.died:
+                await self._restart("The engine process ended unexpectedly; its log above may say why.")
+            elif limit and since is not None and self._generation.silence(since) > limit:
+                await self._restart(f"The engine made no step for {limit:g} s while it had work; it is replaced.")
+
+    async def _restart(self, reason: str) -> None:
+        assert self._generation is not None
+        self.state = "restarting"
+        logger.error("%s", reason)
+        tasks = [prompt.task for prompt in self._window.admitted if prompt.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._judge()
+        await asyncio.to_thread(self._generation.close, kill=True)
+        while self._count_death():
+            backoff = _BACKOFF_SECONDS * 2 ** (self._unanswered_deaths - 1)
+            await asyncio.sleep(min(backoff, _LONGEST_BACKOFF_SECONDS))
+            try:
+                await self._next_generation()
+            except Exception:
+                logger.exception("The engine did not start again.")
+                await asyncio.to_thread(self._generation.close, kill=True)
+            else:
+                self.state = "ready"
+                logger.warning("The engine is back; %d prompt(s) were waiting for it.", self._window.waiting)
+                self._pump()
+                return
+        self._give_up()
+
+    def _count_death(self) -> bool:
+        """Whether the engine is to be started again."""
+        self.deaths += 1
+        self._unanswered_deaths += 1
+        return self._unanswered_deaths <= self.settings.max_restarts
+
+    def _judge(self) -> None:
+        """Let the prompts that were in the engine wait again; of those that it may have died of, see the class."""
+        present = self._window.admitted
+        suspects = [prompt for prompt in present if prompt.in_vllm]
+        for prompt in present:
+            prompt.deaths += prompt.in_vllm
+            again = prompt.in_vllm and prompt.deaths > 1
+            prompt.in_vllm = False
+            prompt.further = None
+            if again and len(suspects) == 1:
+                self._finish(
+                    prompt,
+                    PromptRefused(
+                        f"The engine died {prompt.deaths} times while it worked on it, at last on nothing else; it is "
+                        "not tried again. Look at its frames, or set maxImagesPerPrompt or longestEdge lower."
+                    ),
+                )
+            else:
+                self._window.put_back(prompt, alone=again)
+
+    def _give_up(self) -> None:
+        self.state = "dead"
+        logger.critical("The engine died %d times without an answer in between.", self._unanswered_deaths)
+        for prompt in list(self._prompts):
+            self._finish(prompt, EngineDied("The engine died and could not be brought back."))
+        self.on_death()
 
     async def _shut_down(self) -> None:
-        # Tasks first: vLLM's own would take the end of the engine process for an accident, and log it as one.
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
+        tasks = [task for task in (self._watch_task, *(prompt.task for prompt in self._prompts)) if task]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        if hasattr(self, "_llm"):
-            await asyncio.to_thread(self._llm.shutdown)
-            del self._llm  # its finaliser would run once more, in an interpreter that is half gone
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for prompt in list(self._prompts):
+            self._finish(prompt, EngineUnavailable("The engine was closed while the prompt was in flight."))
 
 
-def _completion(output: Any) -> Completion:
-    (answer,) = output.outputs
-    if answer.finish_reason not in ("stop", "length"):
-        raise PromptRefused(f"The engine gave the prompt up ({answer.finish_reason}); its answer would be incomplete.")
-    return Completion(
-        text=answer.text.strip(),
-        finish_reason=answer.finish_reason,
-        prompt_tokens=len(output.prompt_token_ids),
-        completion_tokens=len(answer.token_ids),
-    )
+class _Passage:
+    """A prompt's way through the engine's window."""
+
+    def __init__(self, prompt: Prompt, window: Window[Prompt], pump: Callable[[], None]) -> None:
+        self._prompt = prompt
+        self._window = window
+        self._pump = pump
+
+    @property
+    def priority(self) -> int:
+        return self._prompt.priority
+
+    async def prepare_again(self) -> None:
+        self._prompt.in_vllm = False
+        further = self._prompt.further = asyncio.get_running_loop().create_future()
+        self._window.prepare_again(self._prompt)
+        self._pump()
+        await further
+
+    def prepared(self) -> None:
+        self._prompt.in_vllm = True
+        self._prompt.since = time.monotonic()
+        self._window.prepared(self._prompt)
+        self._pump()
 
 
 def _start_failure(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return (
-            f"{error}. Set CAPTIONER_MODEL (--model-path) to a folder that holds the checkpoint, or try the app with its "
-            "embedded demonstration model: CAPTIONER_MODEL=demo."
+            f"{error}. Set CAPTIONER_MODEL (--model-path) to a folder that holds the checkpoint, or try the app with "
+            "its embedded demonstration model: CAPTIONER_MODEL=demo."
         )
     return f"The engine did not start: {type(error).__name__}: {error}"

@@ -48,8 +48,28 @@ class EngineSettings(Settings):
         0, ge=0, description="Tokens computed in one step; 0 takes 8192 on a GPU and 2048 on CPU"
     )
     max_seqs: int = Field(64, ge=1, description="Prompts computed in one step")
+    prompts_in_engine: int = Field(
+        0,
+        ge=0,
+        description="Prompts handed to vLLM at once; the others wait where calls take turns. 0 takes max-seqs and "
+        "those being prepared",
+    )
+    prompts_in_preparation: int = Field(
+        2, ge=1, description="Prompts whose frames are being resized at once, of 27 MB a frame at default resolution"
+    )
+    stall_seconds: float = Field(
+        300,
+        ge=0,
+        description="Seconds without a step, while there is work, after which the engine is taken to hang and is "
+        "replaced; 0 waits for ever",
+    )
+    max_restarts: int = Field(
+        4, ge=0, description="Restarts of the engine without an answer in between; at the next death the server ends"
+    )
     kv_cache_gib: float = Field(
-        0, ge=0, description="Memory of the KV cache in GiB; 0 chooses by the card (2 of 16, 6 of 24, 12 of 40, 24 of 80)"
+        0,
+        ge=0,
+        description="Memory of the KV cache in GiB; 0 chooses by the card (2 of 16, 6 of 24, 12 of 40, 24 of 80)",
     )
     tensor_parallel: int = Field(1, ge=1, description="GPUs over which the model is split")
     data_parallel: int = Field(1, ge=1, description="Copies of the model, each on GPUs of its own")

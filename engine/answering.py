@@ -1,0 +1,166 @@
+"""One request on one generation of the engine, turn by turn."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from PIL import Image
+
+from engine.context import Context, Fit
+from engine.conversation import Message, chat_text, with_frames, with_replies
+from engine.errors import EngineDied, PromptRefused
+from engine.generation import Generation
+from engine.request import Completion, Request
+
+
+class Passage(Protocol):
+    """What happens to a prompt between its stages."""
+
+    @property
+    def priority(self) -> int:
+        """In vLLM's scheduler; lower goes first."""
+
+    async def prepare_again(self) -> None:
+        """Wait until another turn of the prompt may be prepared."""
+
+    def prepared(self) -> None:
+        """Note that the prompt is prepared, and goes into vLLM now."""
+
+
+class WarmUp:
+    """The passage of a prompt that is alone in the engine."""
+
+    priority = 0
+
+    async def prepare_again(self) -> None:
+        """Go on."""
+
+    def prepared(self) -> None:
+        """Go on."""
+
+
+class Answering:
+    """
+    Answers requests.
+
+    :param processor: the model's processor in transformers
+    :param context: the model's context
+    """
+
+    def __init__(self, processor: Any, context: Context) -> None:
+        self._processor = processor
+        self._context = context
+
+    async def answer(self, generation: Generation, request: Request, passage: Passage) -> Completion:
+        """
+        Answer a request that may be prepared now.
+
+        :raises PromptRefused: if the engine can't answer this request
+        :raises EngineDied: if the generation is gone
+        """
+        replies: list[str] = []
+        fit = self._fit(request)
+        for messages in request.turns:
+            if replies:
+                await passage.prepare_again()
+            completion, fit = await self._generate(generation, with_replies(messages, replies), request, fit, passage)
+            replies.append(completion.text)
+        if not completion.text:
+            raise PromptRefused("The model answered with nothing; another prompt may help.")
+        return replace(completion, fit=fit)
+
+    async def warm_up(self, generation: Generation) -> None:
+        """Answer a first prompt of several frames, so that the next one finds everything loaded."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = SamplingParams(max_tokens=2, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY)
+        frames = [Image.new("RGB", (640, 480), colour) for colour in ("black", "grey")]
+        parts: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
+        request = Request([[{"role": "user", "content": parts}]], frames, sampling)
+        await self._generate(generation, request.turns[0], request, self._fit(request), WarmUp())
+
+    def _fit(self, request: Request) -> Fit:
+        before_replies = [
+            {**message, "content": "" if message["content"] is None else message["content"]}
+            for message in request.turns[-1]
+        ]
+
+        def text(frames: int) -> str:
+            clip = request.clip.last(frames) if request.clip else None
+            return chat_text(self._processor, with_frames(before_replies, frames), clip)
+
+        return self._context.fit(
+            text,
+            [image.size for image in request.images],
+            request.sampling.max_tokens or self._context.length,
+            longest_edge=self._context.tile_edge if request.clip else request.longest_edge,
+            overflow=request.overflow,
+            answers=len(request.turns),
+        )
+
+    async def _generate(
+        self, generation: Generation, messages: Sequence[Message], request: Request, fit: Fit, passage: Passage
+    ) -> tuple[Completion, Fit]:
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        prompt: dict[str, Any] = {"prompt": chat_text(self._processor, messages, request.clip)}
+        self._check_placeholders(prompt["prompt"], len(request.images))
+        if request.images:
+            prompt["multi_modal_data"] = {"image": list(request.images)}
+            prompt |= self._context.processor_kwargs(fit.longest_edge)
+        try:
+            rendered = await generation.render(prompt)
+            tokens = len(rendered["prompt_token_ids"])
+            self._check_length(tokens, len(request.images))
+            # Only replies that take more tokens to read than to write leave less room than was reckoned with.
+            fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self._context.length - tokens))
+            sampling = request.sampling.clone()
+            sampling.max_tokens = fit.max_new_tokens
+            passage.prepared()
+            output = await generation.generate(rendered, sampling, passage.priority)
+        except EngineDeadError as error:
+            raise EngineDied("The engine process ended while the prompt was in flight.") from error
+        except VLLMClientError as error:
+            raise PromptRefused(f"The engine refused the prompt: {error}") from error
+        except EngineGenerateError as error:
+            if generation.died:
+                raise EngineDied("The engine process ended while the prompt was in flight.") from error
+            cause = error.__cause__ or error
+            raise PromptRefused(f"The engine failed on the prompt: {type(cause).__name__}: {cause}") from error
+        except ValueError as error:  # the processor's, on an image that it can't take
+            raise PromptRefused(f"The prompt can't be prepared: {error}") from error
+        if output is None:
+            raise PromptRefused("The engine ended the prompt without an answer.")
+        return _completion(output, died=generation.died), fit
+
+    def _check_placeholders(self, text: str, images: int) -> None:
+        # vLLM would answer all the same, with frames in the wrong places.
+        token = self._processor.image_token
+        if (found := text.count(token)) != images:
+            raise PromptRefused(
+                f"The prompt has {found} places for {images} frame(s). Text that reads {token} stands for a frame in "
+                "this model's prompts; leave it out of prompt and systemPrompt."
+            )
+
+    def _check_length(self, tokens: int, images: int) -> None:
+        if tokens >= self._context.length:
+            raise PromptRefused(
+                f"The prompt is too long: {tokens} tokens with its {images} frame(s) and the replies so far, of "
+                f"{self._context.length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
+            )
+
+
+def _completion(output: Any, *, died: bool) -> Completion:
+    (answer,) = output.outputs
+    if answer.finish_reason not in ("stop", "length"):
+        if died:
+            raise EngineDied("The engine process ended while the prompt was in flight.")
+        raise PromptRefused(f"The engine gave the prompt up ({answer.finish_reason}); its answer would be incomplete.")
+    return Completion(
+        text=answer.text.strip(),
+        finish_reason=answer.finish_reason,
+        prompt_tokens=len(output.prompt_token_ids),
+        completion_tokens=len(answer.token_ids),
+    )

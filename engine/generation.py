@@ -1,0 +1,193 @@
+"""One AsyncLLM from its start to its end: an engine that died is followed by another generation of it."""
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.orphans import Family
+from engine.settings import EngineSettings, engine_args
+from engine.spawning import without_main_module
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+logger = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 30.0  # that vLLM may take to tidy up what is left in this process
+
+Result = TypeVar("Result")
+
+
+class Generation:
+    """
+    One AsyncLLM on an event loop and a thread of its own, as its start blocks the loop that it runs on.
+
+    Its coroutines can be awaited on any other loop; cancelling one takes its prompt out of vLLM.
+
+    :param settings: see there
+    :param folder: the model's files
+    """
+
+    def __init__(self, settings: EngineSettings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._family = Family()
+        self._ids = itertools.count()
+        self._heard: dict[int, tuple[float, int]] = {}  # by engine process: when, and its unfinished prompts then
+        self._llm: AsyncLLM | None = None
+        self._close_lock = threading.Lock()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
+        self._thread.start()
+
+    def build(self) -> None:
+        """
+        Start vLLM. Blocks for 20 s and more; :meth:`close`, on another thread, cuts it short.
+
+        :raises Exception: whatever vLLM raises
+        """
+        arguments = engine_args(self._settings, self._folder)
+        with self._close_lock:
+            if self._closed:
+                raise RuntimeError("The engine was closed while it was being started.")
+            building = asyncio.run_coroutine_threadsafe(self._build(arguments), self._loop)
+        building.result()
+
+    async def render(self, prompt: dict[str, Any]) -> Any:
+        """
+        Prepare a prompt: resize its frames, count its tokens.
+
+        :returns: what :meth:`generate` takes; its ``prompt_token_ids`` are counted
+        :raises VLLMClientError, ValueError: if it can't be used
+        """
+        return await self._here(self._render(prompt))
+
+    async def generate(self, rendered: Any, sampling: "SamplingParams", priority: int) -> Any:
+        """
+        Answer a prepared prompt.
+
+        :param priority: lower goes first
+        :returns: vLLM's RequestOutput, finished; ``None`` if there is none
+        :raises EngineDeadError: if the engine's process is gone
+        :raises EngineGenerateError, VLLMClientError: if vLLM can't answer it
+        """
+        return await self._here(self._generate(rendered, sampling, priority))
+
+    @property
+    def died(self) -> bool:
+        """Whether the engine's process is gone."""
+        return self._llm is not None and self._llm.errored
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a prompt and its answer may have together."""
+        return self._llm.model_config.max_model_len if self._llm else 0
+
+    @property
+    def unfinished(self) -> int:
+        """How many prompts vLLM still counts."""
+        return self._llm.get_num_unfinished_requests() if self._llm else 0
+
+    @property
+    def pids(self) -> set[int]:
+        """The ids of the engine's processes, not this one."""
+        return self._family.pids
+
+    def silence(self, since: float) -> float:
+        """
+        How long the engine has not been heard of, in seconds; of several processes the worst.
+
+        :param since: when it was given work, by ``time.monotonic()``
+        """
+        heard = list(self._heard.values())
+        latest = max([since, *(at for at, _ in heard)])
+        earliest = min([latest, *(max(since, at) for at, unfinished in heard if unfinished)])
+        return time.monotonic() - earliest
+
+    def close(self, *, kill: bool = False) -> None:
+        """
+        End the engine's processes and the thread; prompts in it are cancelled. Idempotent.
+
+        :param kill: at once, and whatever state they are in
+        """
+        with self._close_lock:
+            if not self._closed:
+                self._closed = True
+                self._close(kill)
+
+    def _close(self, kill: bool) -> None:
+        ending = asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
+        until = time.monotonic() + _CLOSE_SECONDS
+        while not ending.done() and time.monotonic() < until:
+            if kill:
+                self._family.kill()  # a start that is under way fails with it, and frees the loop
+            wait([ending], timeout=0.2)
+        self._family.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            logger.error("vLLM did not let go of its thread within %d s; it is left behind.", _CLOSE_SECONDS)
+        else:
+            self._loop.close()
+
+    async def _here(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    async def _build(self, arguments: Any) -> None:
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        # Inside the running loop: only then does the engine's output task start with it and notice an early death.
+        with without_main_module(), self._family.mark():
+            self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._listener])
+
+    def _listener(self, vllm_config: Any, engine_index: int = 0) -> Any:
+        from vllm.v1.metrics.loggers import StatLoggerBase
+
+        heard = self._heard
+
+        class Listener(StatLoggerBase):
+            """Is told of every step of the engine, also of those that finish no prompt."""
+
+            def __init__(self) -> None:
+                pass
+
+            def record(self, scheduler_stats: Any, *_: Any, engine_idx: int = 0, **__: Any) -> None:
+                unfinished = heard[engine_idx][1] if engine_idx in heard else 0
+                if scheduler_stats is not None:
+                    unfinished = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs
+                heard[engine_idx] = (time.monotonic(), unfinished)
+
+            def log_engine_initialized(self) -> None:
+                pass
+
+        return Listener()
+
+    async def _render(self, prompt: dict[str, Any]) -> Any:
+        assert self._llm is not None
+        (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])  # type: ignore[list-item]
+        return rendered
+
+    async def _generate(self, rendered: Any, sampling: "SamplingParams", priority: int) -> Any:
+        assert self._llm is not None
+        outputs = self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority)
+        async for output in outputs:
+            return output
+        return None
+
+    async def _shut_down(self) -> None:
+        # Tasks first: vLLM's own would take the end of the engine process for an accident, and log it as one.
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._llm is not None:
+            await asyncio.to_thread(self._llm.shutdown)
+            self._llm = None  # its finaliser would run once more, in an interpreter that is half gone

@@ -1,0 +1,54 @@
+"""What an engine is asked, and what it answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image
+
+from engine.context import Fit, Overflow
+from engine.conversation import Clip, Message
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    One prompt with its frames.
+
+    :param turns: the chat messages of each generation, in order. One list for a single generation; of several, each
+        continues the one before, its open assistant turns (``content`` is ``None``) taking the replies so far
+    :param images: RGB frames, one for each image part of the messages
+    :param sampling: how tokens are chosen in every generation
+    :param longest_edge: px to which the longest side of each frame is resized; 0 is the model's own
+    :param overflow: whether the frames may be smaller where the context can't hold the prompt otherwise
+    :param clip: words the frames as SmolVLM2's video, each in one tile
+    """
+
+    turns: Sequence[Sequence[Message]]
+    images: Sequence[Image.Image]
+    sampling: "SamplingParams"
+    longest_edge: int = 0
+    overflow: Overflow = "skip"
+    clip: Clip | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """
+    The last reply to a request.
+
+    :param text: without surrounding white space; never empty
+    :param finish_reason: ``length`` if it was cut at the token limit
+    :param prompt_tokens: tokens of the last generation's prompt, frames included
+    :param completion_tokens: tokens of the last reply
+    :param fit: how the request went to the model
+    """
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    completion_tokens: int
+    fit: Fit | None = None

@@ -1,0 +1,188 @@
+"""
+Which prompt goes to vLLM next, when several calls want it to be theirs.
+
+vLLM prepares prompts (resizing frames, counting tokens) one at a time in order of arrival, blind to priority. So only a
+window of prompts is handed to it, and the others wait here, where their order can still change:
+
+1. prompts that were in the engine when it died,
+2. the prompts of calls, fairly,
+3. the prompts of background calls, fairly among themselves; but one of them goes after every ``BACKGROUND_SHARE`` of
+   the second kind, so that they never stand still.
+
+Fair is start-time fair queueing (Goyal, Vin and Cheng 1996), with a prompt as the unit. A call has a level; taking one
+of its prompts raises it by one. The lowest level goes first, and the earliest prompt where levels are equal. So a
+call's n-th prompt waits behind the others' n-th, however many they have. A call that had nothing waiting joins at the
+clock, not at its old level and not at 0, so that it saves up nothing while it asks for nothing, and a backfill of hours
+doesn't pay for its past. With every prompt taken the clock moves by the part of a level that each of the waiting calls
+had a right to, and never lags behind the lowest of them (as in WF2Q+, Bennett and Zhang 1997). Were it to stand at the
+level of the prompt taken last, a stream of new calls of one prompt each could keep all others waiting for ever.
+
+The level is also the prompt's priority in vLLM's own scheduler, where a background prompt is ``BACKGROUND_SHARE``
+levels behind the clock, not behind everything: there, too, it gets on.
+"""
+
+import heapq
+import itertools
+from collections import OrderedDict, deque
+from typing import Generic, NamedTuple, TypeVar
+
+BACKGROUND_SHARE = 16
+
+Prompt = TypeVar("Prompt")
+
+
+class Lane(Generic[Prompt]):
+    """The prompts of one call that wait, in order of arrival. Nothing for others than :class:`Window` to change."""
+
+    def __init__(self, background: bool = False) -> None:
+        self.background = background
+        self.level = 0.0
+        self.waiting: OrderedDict[Prompt, int] = OrderedDict()  # to the number of its arrival
+
+    @property
+    def turn(self) -> tuple[float, int]:
+        """What decides between lanes; the lowest goes first."""
+        return self.level, next(iter(self.waiting.values()))
+
+
+class Admission(NamedTuple, Generic[Prompt]):
+    """A prompt that is to be prepared now, and its priority in vLLM's scheduler (lower goes first)."""
+
+    prompt: Prompt
+    priority: int
+
+
+class Window(Generic[Prompt]):
+    """
+    The order of prompts, and how many of them may be where. For one thread; prompts have to be hashable.
+
+    :param size: prompts in the engine at once, those being prepared included
+    :param preparing: prompts being prepared at once; each may hold 27 MB a frame
+    """
+
+    def __init__(self, size: int, preparing: int) -> None:
+        self.size = size
+        self.preparing_size = preparing
+        self._lanes: list[Lane[Prompt]] = []  # those in which something waits
+        self._lane_of: dict[Prompt, Lane[Prompt]] = {}
+        self._returned: list[tuple[int, int, Prompt]] = []
+        self._alone: deque[Prompt] = deque()
+        self._further: list[tuple[int, int, Prompt]] = []  # in the engine, but to be prepared once more
+        self._preparing: set[Prompt] = set()
+        self._admitted: dict[Prompt, int] = {}  # to its priority
+        self._isolated: Prompt | None = None
+        self._clocks = {False: 0.0, True: 0.0}  # by whether it is the background's
+        self._passed_over = 0  # prompts taken in a row while a background prompt waited
+        self._arrivals = itertools.count()
+
+    @property
+    def admitted(self) -> list[Prompt]:
+        """The prompts in the engine, in the order in which they went there."""
+        return list(self._admitted)
+
+    @property
+    def preparing(self) -> int:
+        """How many prompts are being prepared."""
+        return len(self._preparing)
+
+    @property
+    def waiting(self) -> int:
+        """How many prompts are not in the engine."""
+        return len(self._lane_of) + len(self._returned) + len(self._alone)
+
+    def put(self, prompt: Prompt, lane: Lane[Prompt]) -> None:
+        """Let a prompt wait at the end of its lane."""
+        if not lane.waiting:
+            rivals = [rival.level for rival in self._lanes if rival.background == lane.background]
+            clock = max(self._clocks[lane.background], min(rivals, default=0.0))
+            self._clocks[lane.background] = clock
+            lane.level = max(lane.level, clock)
+            self._lanes.append(lane)
+        lane.waiting[prompt] = next(self._arrivals)
+        self._lane_of[prompt] = lane
+
+    def put_back(self, prompt: Prompt, *, alone: bool = False) -> None:
+        """
+        Let a prompt that is in the engine wait again, in front of all that haven't been there.
+
+        :param alone: nothing else may be in the engine with it, and until it has left all others wait
+        """
+        priority = self._admitted[prompt]
+        self.leave(prompt)
+        if alone:
+            self._alone.append(prompt)
+        else:
+            heapq.heappush(self._returned, (priority, next(self._arrivals), prompt))
+
+    def prepare_again(self, prompt: Prompt) -> None:
+        """Let a prompt that stays in the engine wait until it may be prepared once more."""
+        heapq.heappush(self._further, (self._admitted[prompt], next(self._arrivals), prompt))
+
+    def prepared(self, prompt: Prompt) -> None:
+        """Note that a prompt is prepared, which makes room for another to be."""
+        self._preparing.discard(prompt)
+
+    def leave(self, prompt: Prompt) -> None:
+        """Forget a prompt, wherever it is."""
+        if lane := self._lane_of.pop(prompt, None):
+            del lane.waiting[prompt]
+            if not lane.waiting:
+                self._lanes.remove(lane)
+        if prompt in self._alone:
+            self._alone.remove(prompt)
+        self._returned = _without(prompt, self._returned)
+        self._further = _without(prompt, self._further)
+        self._preparing.discard(prompt)
+        self._admitted.pop(prompt, None)
+        if self._isolated is prompt:
+            self._isolated = None
+
+    def take(self) -> Admission[Prompt] | None:
+        """Return the prompt to prepare now, or ``None`` if there is none or no room for it."""
+        if len(self._preparing) >= self.preparing_size:
+            return None
+        admission = self._next()
+        if admission:
+            self._preparing.add(admission.prompt)
+            self._admitted[admission.prompt] = admission.priority
+        return admission
+
+    def _next(self) -> Admission[Prompt] | None:
+        if self._further:
+            priority, _, prompt = heapq.heappop(self._further)
+            return Admission(prompt, priority)
+        if self._isolated is not None or (self._alone and self._admitted):
+            return None
+        if self._alone:
+            self._isolated = self._alone.popleft()
+            return Admission(self._isolated, int(self._clocks[False]))
+        if len(self._admitted) >= self.size:
+            return None
+        if self._returned:
+            priority, _, prompt = heapq.heappop(self._returned)
+            return Admission(prompt, priority)
+        return self._next_of_lanes()
+
+    def _next_of_lanes(self) -> Admission[Prompt] | None:
+        usual = [lane for lane in self._lanes if not lane.background]
+        background = [lane for lane in self._lanes if lane.background]
+        if not usual and not background:
+            return None
+        its_share = bool(background) and self._passed_over >= BACKGROUND_SHARE
+        rivals = background if its_share or not usual else usual
+        lane = min(rivals, key=lambda lane: lane.turn)
+        self._passed_over = self._passed_over + 1 if background and not lane.background else 0
+        priority = self._clocks[False] + BACKGROUND_SHARE * (not its_share) if lane.background else lane.level
+        self._clocks[lane.background] += 1 / len(rivals)
+        lane.level += 1
+        prompt = next(iter(lane.waiting))
+        self.leave(prompt)
+        return Admission(prompt, int(priority))
+
+
+def _without(prompt: Prompt, heap: list[tuple[int, int, Prompt]]) -> list[tuple[int, int, Prompt]]:
+    if not any(entry[2] is prompt for entry in heap):
+        return heap
+    kept = [entry for entry in heap if entry[2] is not prompt]
+    heapq.heapify(kept)
+    return kept

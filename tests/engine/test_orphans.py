@@ -1,0 +1,94 @@
+"""Marked processes end with their owner, however that ends, and only they."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.orphans import Family
+
+# Starts a stopped child, a child that ignores signals and has a child of its own, and an unmarked one.
+OWNER = """
+import os, signal, subprocess, sys
+from engine.orphans import Family
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+stubborn = "import signal, subprocess, sys, time; signal.signal(15, signal.SIG_IGN); " \
+    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid, flush=True); time.sleep(600)"
+other = subprocess.Popen(sleep)
+family = Family()
+with family.mark():
+    stopped = subprocess.Popen(sleep)
+    parent = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+os.kill(stopped.pid, signal.SIGSTOP)
+print(other.pid, family._watcher.pid, stopped.pid, parent.pid, parent.stdout.readline().decode().strip(), flush=True)
+{ending}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("signal.pause()", -signal.SIGKILL),
+        ("os._exit(7)", 7),
+        ("sys.exit(0)", 0),
+        ("os.close(family._watcher.stdin.fileno()); signal.pause()", -signal.SIGKILL),
+    ],
+)
+def test_whatever_ends_the_owner_ends_the_marked(ending: str, code: int) -> None:
+    root = Path(__file__).parent.parent.parent
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER.format(ending=ending)], stdout=subprocess.PIPE, cwd=root, start_new_session=True
+    )
+    assert owner.stdout is not None
+    other, *marked = (psutil.Process(int(pid)) for pid in owner.stdout.readline().split())
+    try:
+        if code == -signal.SIGKILL:
+            owner.kill()
+        assert owner.wait(timeout=60) == code
+        assert psutil.wait_procs(marked, timeout=60)[1] == []
+        assert other.is_running()
+    finally:
+        other.kill()
+        owner.stdout.close()
+
+
+def test_a_signal_to_the_watcher_does_not_end_it() -> None:
+    family = Family()
+    with family.mark():
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    watcher = family._watcher
+    assert watcher is not None
+    assert family.pids == {child.pid}
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        os.kill(watcher.pid, getattr(signal, name))
+    assert watcher.poll() is None
+    family.close()
+    assert child.wait(timeout=60) == -signal.SIGKILL
+    assert watcher.returncode == 0
+    family.close()  # does nothing
+
+
+def test_killing_spares_the_unmarked_and_another_family() -> None:
+    ours, theirs = Family(), Family()
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with ours.mark():
+        mine = subprocess.Popen(sleep)
+    with theirs.mark():
+        other = subprocess.Popen(sleep)
+    unmarked = subprocess.Popen(sleep)
+    try:
+        ours.kill()
+        assert mine.wait(timeout=60) == -signal.SIGKILL
+        assert (ours.pids, theirs.pids) == (set(), {other.pid})
+        assert other.poll() is None
+        assert unmarked.poll() is None
+    finally:
+        ours.close()
+        theirs.close()
+        unmarked.kill()
+        assert other.wait(timeout=60) == -signal.SIGKILL
+        unmarked.wait()

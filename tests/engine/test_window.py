@@ -1,0 +1,209 @@
+"""Turns between calls, by a model of the engine: prompts are taken in order, and leave whenever the test says so."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from engine.window import BACKGROUND_SHARE, Lane, Window
+
+Turns = Window[str]
+
+
+def fill(window: Turns, name: str, prompts: int, *, background: bool = False) -> Lane[str]:
+    """A call that submits so many prompts at once."""
+    lane: Lane[str] = Lane(background)
+    for number in range(prompts):
+        window.put(f"{name}{number}", lane)
+    return lane
+
+
+def served(window: Turns, prompts: int) -> list[str]:
+    """What is answered, one after the other, by an engine that takes a prompt at a time."""
+    answered = []
+    for _ in range(prompts):
+        admission = window.take()
+        if admission is None:
+            break
+        window.prepared(admission.prompt)
+        window.leave(admission.prompt)
+        answered.append(admission.prompt)
+    return answered
+
+
+def taken(window: Turns) -> Iterator[tuple[str, int]]:
+    """What goes into the engine now, with its priority there."""
+    while (admission := window.take()) is not None:
+        window.prepared(admission.prompt)
+        yield admission.prompt, admission.priority
+
+
+def test_the_nth_prompt_waits_behind_the_others_nth() -> None:
+    window = Turns(1, 1)
+    fill(window, "a", 4)
+    fill(window, "b", 2)
+    fill(window, "c", 3)
+    assert served(window, 99) == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "c2", "a3"]
+
+
+def test_a_call_of_one_goes_next_whatever_the_size_of_the_other() -> None:
+    window = Turns(1, 1)
+    fill(window, "backfill", 10_000)
+    served(window, 5_000)
+    fill(window, "small", 1)
+    assert served(window, 3) == ["backfill5000", "small0", "backfill5001"]
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 16])
+def test_a_stream_of_new_calls_does_not_starve_an_old_one(at_once: int) -> None:
+    window = Turns(1, 1)
+    fill(window, "old", 1000)
+    numbers = itertools.count()
+    for _ in range(at_once):
+        fill(window, f"new{next(numbers)}.", 1)
+    answered = []
+    for _ in range(100 * (at_once + 1)):
+        (prompt,) = served(window, 1)
+        answered.append(prompt)
+        if prompt.startswith("new"):
+            fill(window, f"new{next(numbers)}.", 1)  # the next is there at once
+    assert 90 <= sum(prompt.startswith("old") for prompt in answered) <= 110
+
+
+def test_a_call_that_goes_on_after_a_pause_neither_starves_nor_is_starved() -> None:
+    window = Turns(1, 1)
+    pausing = fill(window, "early", 3)
+    served(window, 3)
+    fill(window, "busy", 1000)
+    served(window, 500)  # 497 levels further
+    for number in range(20):
+        window.put(f"late{number}", pausing)
+    order = served(window, 20)
+    assert [prompt for prompt in order if prompt.startswith("late")] == [f"late{number}" for number in range(10)]
+    assert order.index("late0") <= 1
+
+
+def test_a_call_with_one_prompt_at_a_time_keeps_up_with_one_that_submits_all_at_once() -> None:
+    window = Turns(1, 1)
+    fill(window, "flood", 1000)
+    lane = fill(window, "sip", 1)
+    for number in range(1, 20):
+        assert f"sip{number - 1}" in served(window, 2)  # each waits for one prompt of the other at most
+        window.put(f"sip{number}", lane)
+
+
+def test_background_goes_when_nothing_else_waits_and_else_once_in_so_many() -> None:
+    window = Turns(1, 1)
+    fill(window, "back", 10, background=True)
+    assert served(window, 2) == ["back0", "back1"]
+    fill(window, "usual", 3 * BACKGROUND_SHARE)
+    order = served(window, 3 * (BACKGROUND_SHARE + 1))
+    assert [place for place, prompt in enumerate(order) if prompt.startswith("back")] == [
+        BACKGROUND_SHARE,
+        2 * BACKGROUND_SHARE + 1,
+        3 * BACKGROUND_SHARE + 2,
+    ]
+    assert served(window, 99) == ["back5", "back6", "back7", "back8", "back9"]
+
+
+def test_background_calls_share_fairly() -> None:
+    window = Turns(1, 1)
+    fill(window, "a", 500, background=True)
+    served(window, 300)
+    fill(window, "b", 2, background=True)
+    assert served(window, 4) == ["a300", "b0", "a301", "b1"]
+
+
+def test_priorities_in_vllm_say_the_same() -> None:
+    window = Turns(100, 100)
+    fill(window, "a", 3)
+    fill(window, "back", 2, background=True)
+    assert dict(taken(window)) == {
+        "a0": 0, "a1": 1, "a2": 2, "back0": 3 + BACKGROUND_SHARE, "back1": 3 + BACKGROUND_SHARE,
+    }  # fmt: skip
+    fill(window, "b", 1)
+    assert dict(taken(window)) == {"b0": 3}  # behind what is there, before all of the background
+    fill(window, "c", 2 * BACKGROUND_SHARE)
+    late = list(taken(window))[-1][1]
+    assert late > 3 + BACKGROUND_SHARE  # so that the background's get on there, too
+
+
+def test_never_more_in_the_engine_than_its_size() -> None:
+    window = Turns(3, 2)
+    fill(window, "a", 6)
+    assert [admission.prompt for admission in iter(window.take, None)] == ["a0", "a1"]
+    assert (window.preparing, window.admitted, window.waiting) == (2, ["a0", "a1"], 4)
+    window.prepared("a0")
+    window.prepared("a1")
+    assert [admission.prompt for admission in iter(window.take, None)] == ["a2"]
+    window.leave("a1")
+    assert [admission.prompt for admission in iter(window.take, None)] == ["a3"]
+    assert (window.preparing, window.admitted, window.waiting) == (2, ["a0", "a2", "a3"], 2)
+
+
+def test_a_further_turn_is_prepared_before_anything_new_and_takes_no_second_place() -> None:
+    window = Turns(2, 1)
+    fill(window, "a", 3)
+    assert window.take().prompt == "a0"
+    window.prepared("a0")
+    assert window.take().prompt == "a1"
+    window.prepare_again("a0")
+    assert window.take() is None  # a1 is being prepared
+    window.prepared("a1")
+    assert window.take() == ("a0", 0)
+    assert window.admitted == ["a0", "a1"]
+
+
+@pytest.mark.parametrize("stage", ["waiting", "preparing", "in vLLM", "further turn", "returned", "alone", "isolated"])
+def test_what_leaves_leaves_nothing_behind(stage: str) -> None:
+    window = Turns(1, 1)
+    fill(window, "a", 1)
+    if stage != "waiting":
+        window.take()
+    if stage not in ("waiting", "preparing"):
+        window.prepared("a0")
+    if stage == "further turn":
+        window.prepare_again("a0")
+    if stage in ("returned", "alone", "isolated"):
+        window.put_back("a0", alone=stage != "returned")
+    if stage == "isolated":
+        window.take()
+    window.leave("a0")
+    window.leave("a0")
+    assert (window.preparing, window.admitted, window.waiting) == (0, [], 0)
+    assert window.take() is None
+    fill(window, "b", 1)
+    assert served(window, 1) == ["b0"]
+
+
+def test_what_comes_back_goes_first_in_its_old_order() -> None:
+    window = Turns(3, 3)
+    fill(window, "a", 6)
+    before = dict(taken(window))
+    fill(window, "b", 1)
+    for prompt in ("a2", "a0", "a1"):
+        window.put_back(prompt)
+    assert window.waiting == 7
+    assert dict(taken(window)) == before
+    for prompt in before:
+        window.leave(prompt)
+    assert served(window, 4) == ["a3", "b0", "a4", "a5"]
+
+
+def test_alone_is_alone() -> None:
+    window = Turns(8, 8)
+    fill(window, "a", 4)
+    list(taken(window))
+    window.put_back("a1", alone=True)
+    window.put_back("a3", alone=True)
+    fill(window, "b", 2)
+    assert list(taken(window)) == []  # a0 and a2 are still there
+    window.leave("a0")
+    window.leave("a2")
+    assert [prompt for prompt, _ in taken(window)] == ["a1"]
+    window.prepare_again("a1")
+    assert [prompt for prompt, _ in taken(window)] == ["a1"]  # another turn of it
+    window.leave("a1")
+    assert [prompt for prompt, _ in taken(window)] == ["a3"]
+    window.leave("a3")
+    assert [prompt for prompt, _ in taken(window)] == ["b0", "b1"]
