@@ -48,7 +48,7 @@ is the captioner's default prompt, *preset* the shipped presets, *system* the de
 
 ## How it was made
 
-`python -m demo.train --seed {seed}`, {minutes:.0f} minutes on one core of a server CPU. The training data are drawn
+`python -m demo.train --seed {seed}`, {minutes:.0f} minutes of one core of a server CPU. The training data are drawn
 as it goes; there are no others.
 """
 

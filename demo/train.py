@@ -332,7 +332,7 @@ def write_card(model: SmolVLMForConditionalGeneration, folder: Path, seed: int) 
         phrases=sum(score.total for score in scores.values()),
         most=MAX_FRAMES,
         seed=seed,
-        minutes=(time.monotonic() - STARTED) / 60,
+        minutes=time.process_time() / 60,
     )
     (folder / "README.md").write_text(card)
 

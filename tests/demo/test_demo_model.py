@@ -111,7 +111,8 @@ def test_video_wording_is_the_processors_own(loaded):
         text=["<|im_start|>User: <video>Describe.<end_of_utterance>\nAssistant:"],
         videos=[[np.stack([np.asarray(image) for image in images])]],
         video_metadata=[[VideoMetadata(total_num_frames=130, fps=2.0, duration=65.0, frames_indices=[120, 124, 128])]],
-    )["input_ids"][0]
+        return_tensors="pt",
+    )["input_ids"][0].tolist()
     ours = processor(text=[own], images=[images], images_kwargs={"size": {"longest_edge": TILE}})["input_ids"][0]
     assert given == ours
 
