@@ -1,12 +1,13 @@
 """How tokens are chosen: the app's parameters, checked, and as vLLM takes them."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+
+_HIGHEST_TEMPERATURE = 2  # vLLM takes no more; with more, text is noise
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Decoding:
     The decoding parameters of a call, under their CLAMS names in errors.
 
     :param max_new_tokens: at least 1
-    :param temperature: 0 is greedy, and then top_p and top_k mean nothing
+    :param temperature: 0 to 2; 0 is greedy, and then top_p and top_k mean nothing
     :param top_p: in (0, 1]; 1 is off
     :param top_k: at least 1; 0 and -1 are off
     :param seed: repeats what is sampled; -1 is none
@@ -30,8 +31,8 @@ class Decoding:
 
     def __post_init__(self) -> None:
         _check("maxNewTokens", self.max_new_tokens, self.max_new_tokens >= 1, "an integer of at least 1")
-        fine = math.isfinite(self.temperature) and self.temperature >= 0
-        _check("temperature", self.temperature, fine, "0 (greedy) or a positive number")
+        fine = 0 <= self.temperature <= _HIGHEST_TEMPERATURE
+        _check("temperature", self.temperature, fine, f"0 (greedy) or a number up to {_HIGHEST_TEMPERATURE}")
         _check("topP", self.top_p, 0 < self.top_p <= 1, "a number above 0 and up to 1 (1 is off)")
         _check("topK", self.top_k, self.top_k >= -1, "a positive integer, or 0 or -1 (both are off)")
         _check("seed", self.seed, -1 <= self.seed < 2**63, "an integer from 0 to 2**63 - 1, or -1 (no seed)")

@@ -30,3 +30,9 @@ def test_seeds_that_vllm_takes(seed: int) -> None:
 def test_other_seeds_are_refused(seed: int) -> None:
     with pytest.raises(ValueError, match=f'"seed" must be an integer from 0 to 2.*; got {seed}'):
         Decoding(seed=seed)
+
+
+def test_the_highest_temperature_is_vllms() -> None:
+    assert Decoding(temperature=2).sampling_params().temperature == 2
+    with pytest.raises(ValueError, match=r'"temperature" must be 0 \(greedy\) or a number up to 2; got 2.1'):
+        Decoding(temperature=2.1)
