@@ -264,12 +264,13 @@ def memory(path: str, cores: int, count: int) -> dict[str, Any]:
 
     groups = [[1200 * number + round(at * 1001 / 30) for at in range(9)] for number in range(count)]
     groups = [[ms % (290_000 if "5min" in path else 3_590_000) for ms in group] for group in groups]
-    budget, frames = ByteBudget(MEMORY_BUDGET), 0
+    budget, frames, left = ByteBudget(MEMORY_BUDGET), 0, count
     with read_groups(path, groups, budget=budget) as reader:
         for group in reader:
-            patience = time.monotonic() + 0.2
-            while not budget.waiting and time.monotonic() < patience and frames + 200 < 9 * count:
+            patience = time.monotonic() + 60
+            while not budget.waiting and left > 10 and time.monotonic() < patience:
                 time.sleep(0.001)
+            left -= 1
             frames += sum(frame is not None for frame in group.frames)
             group.release()
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -98,7 +98,7 @@ _cores = _Cores()
 
 
 class _Desk:
-    """Where the readers of one call put frames and the consumer takes groups. Knows the consumer's end not at all."""
+    """Where the readers of one call put frames and the consumer takes groups. Knows no consumer."""
 
     def __init__(
         self, path: str, groups: Sequence[Sequence[int]], budget: ByteBudget, readers: int, ahead: int
@@ -156,8 +156,9 @@ class _Desk:
                 return False
             self._holds[request] = Hold(self.budget, size)
         pts_ms = source.milliseconds(frame.pts)
-        image = next((other.image for other in frames.values() if other.pts_ms == pts_ms), None)
-        frames[ms] = Frame(source.image(frame) if image is None else image, ms, pts_ms)
+        last = next(reversed(frames.values()), None)
+        image = last.image if last is not None and last.pts_ms == pts_ms else source.image(frame)
+        frames[ms] = Frame(image, ms, pts_ms)
         return True
 
     def drop(self, request: Request) -> None:

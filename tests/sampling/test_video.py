@@ -465,6 +465,15 @@ def test_healthy_files_are_read_in_the_quick_way(folder: Path, monkeypatch: pyte
     assert spy.exact <= len(groups) // 4
 
 
+def test_instants_are_rounded_to_the_nearest_tick(long_video: Path) -> None:
+    source = Source(long_video)
+    try:
+        assert [source.ticks(ms) for ms in (0, 1, 2, 5, -1)] == [0, 13, 26, 64, -13]
+        assert source.milliseconds(12800) == pytest.approx(1000)
+    finally:
+        source.close()
+
+
 def test_readers_can_be_used_as_iterators(long_video: Path) -> None:
     reader = read_groups(long_video, [[0], [40]], budget=ByteBudget())
     assert isinstance(reader, GroupReader)
