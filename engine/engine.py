@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 State = Literal["new", "starting", "ready", "restarting", "dead", "closed"]
 
 _WATCH_SECONDS = 0.25
-_BACKOFF_SECONDS = 1.0  # before the first restart in a row; doubled for each further one
+_BACKOFF_SECONDS = 1.0  # before the first restart in a row, doubled for each further one
 _LONGEST_BACKOFF_SECONDS = 30.0
 _WARM_UP_SECONDS = 900.0
 
@@ -54,7 +54,7 @@ class Engine:
         self.settings = settings
         self.model = model
         self.state: State = "new"
-        self.deaths = 0  # of vLLM's processes, hanging ones included
+        self.deaths = 0  # of vLLM, hanging and failing to start again included
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
         self.on_death: Callable[[], None] = lambda: (
@@ -263,19 +263,20 @@ class Engine:
         assert self._generation is not None
         self.state = "restarting"
         logger.error("%s", reason)
+        self._count_death()
         tasks = [prompt.task for prompt in self._window.admitted if prompt.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._judge()
         await asyncio.to_thread(self._generation.close, kill=True)
-        while self._count_death():
-            backoff = _BACKOFF_SECONDS * 2 ** (self._unanswered_deaths - 1)
-            await asyncio.sleep(min(backoff, _LONGEST_BACKOFF_SECONDS))
+        while self._unanswered_deaths <= self.settings.max_restarts:
+            await asyncio.sleep(backoff(self._unanswered_deaths))
             try:
                 await self._next_generation()
             except Exception:
                 logger.exception("The engine did not start again.")
+                self._count_death()
                 await asyncio.to_thread(self._generation.close, kill=True)
             else:
                 self.state = "ready"
@@ -284,11 +285,9 @@ class Engine:
                 return
         self._give_up()
 
-    def _count_death(self) -> bool:
-        """Whether the engine is to be started again."""
+    def _count_death(self) -> None:
         self.deaths += 1
         self._unanswered_deaths += 1
-        return self._unanswered_deaths <= self.settings.max_restarts
 
     def _judge(self) -> None:
         """Let the prompts that were in the engine wait again; of those that it may have died of, see the class."""
@@ -350,6 +349,11 @@ class _Passage:
         self._prompt.since = time.monotonic()
         self._window.prepared(self._prompt)
         self._pump()
+
+
+def backoff(deaths: int) -> float:
+    """Seconds to wait before a restart after so many deaths without an answer in between."""
+    return min(_BACKOFF_SECONDS * 2.0 ** (deaths - 1), _LONGEST_BACKOFF_SECONDS)
 
 
 def _start_failure(error: Exception) -> str:
