@@ -148,6 +148,8 @@ def appmetadata() -> AppMetadata:
         elif parameter.name == "maxNewTokens":
             parameter.default = 200
             parameter.description += MAX_NEW_TOKENS
+        elif parameter.name == "temperature":
+            parameter.description += " At most 2."
         elif parameter.name == "parallelPrompts":
             parameter.description = PARALLEL_PROMPTS
     for own in OWN_PARAMETERS:

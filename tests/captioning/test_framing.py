@@ -126,3 +126,22 @@ def test_wrong_framing_is_refused(refined: dict[str, Any], message: str) -> None
     defaults = {p.name: p.default for p in appmetadata().parameters}
     with pytest.raises(ValueError, match=message):
         Framing.of(defaults | refined)
+
+
+def test_the_metadata_offers_each_with_a_default_that_changes_nothing() -> None:
+    offered = {p.name: (p.type, p.default, p.choices, p.multivalued) for p in appmetadata().parameters}
+    assert offered["longestEdge"] == ("integer", 0, None, False)
+    assert offered["contextOverflow"] == ("string", "shrink", ["shrink", "skip"], False)
+    assert offered["frameFormat"] == ("string", "images", ["images", "video"], False)
+    assert offered["seed"] == ("integer", -1, None, False)
+
+
+def test_the_metadata_speaks_of_frames_and_never_of_tiles() -> None:
+    described = {p.name: p.description for p in appmetadata().parameters}
+    for name in ("longestEdge", "contextOverflow", "frameFormat", "seed"):
+        assert "tile" not in described[name]
+    table = (Path(__file__).parent.parent.parent / "docs" / "context.md").read_text()
+    (sd,) = [line.split(" | ") for line in table.splitlines() if line.startswith("| SD")]
+    for edge, cell in zip((1536, 1152, 768, 384), sd[1:]):
+        assert f"at {edge} about {cell.split()[2]}" in described["longestEdge"]
+    assert f"about {sd[5].split()[2]} fit" in described["frameFormat"]
