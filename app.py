@@ -92,7 +92,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         if work.tasks or work.failures:
             self.engine.start()
             conversation = self._conversation(asked)
-            outcome = run(work, asked, conversation, self.engine, self.frame_budget, self.report_progress)
+            call = self.engine.open_call()
+            outcome = run(work, asked, conversation, call, self.frame_budget, self.report_progress)
             warnings = outcome.warnings
             view = mmif.new_view()
             self.sign_view(view, parameters)
@@ -132,8 +133,9 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             raise ValueError("frameFormat video needs the times of the frames, which generate() is not told.")
         self._check_resolution(framing)
         self.engine.start()
+        call = self.engine.open_call()
         futures = [
-            self.engine.submit(
+            call.submit(
                 Request(
                     self._turns(prompt, system_prompt, prompt_mode, len(group)),
                     group,

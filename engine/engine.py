@@ -53,7 +53,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.model = model
-        self.state: State = "new"
+        self._state: State = "new"
         self.deaths = 0  # of vLLM, hanging and failing to start again included
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
@@ -83,11 +83,11 @@ class Engine:
         :raises EngineUnavailable: if the engine is dead or closed
         """
         with self._start_lock:
-            if self.state in ("ready", "restarting"):
+            if self._state in ("ready", "restarting"):
                 return
-            if self.state != "new":
-                raise EngineUnavailable(f"The engine is {self.state}.")
-            self.state = "starting"
+            if self._state != "new":
+                raise EngineUnavailable(f"The engine is {self._state}.")
+            self._state = "starting"
             began = time.monotonic()
             self._loop = asyncio.new_event_loop()  # not before: the server forks between __init__ and start
             self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
@@ -100,7 +100,7 @@ class Engine:
                 raise (
                     error if isinstance(error, EngineStartError) else EngineStartError(_start_failure(error))
                 ) from error
-            self.state = "ready"
+            self._state = "ready"
             self._loop.call_soon_threadsafe(self._watch)
             logger.info("Engine ready with %s after %.1f s", self.model.record, time.monotonic() - began)
 
@@ -122,9 +122,16 @@ class Engine:
         return self.open_call().submit(request)
 
     @property
+    def state(self) -> State:
+        """What the engine is doing; asks vLLM, so that a death is noticed at once."""
+        if self._state == "ready" and self._generation is not None and self._generation.died:
+            return "restarting"
+        return self._state
+
+    @property
     def is_ready(self) -> bool:
-        """Whether prompts are being answered now; asks vLLM, so that a death is noticed at once."""
-        return self.state == "ready" and self._generation is not None and not self._generation.died
+        """Whether prompts are being answered now."""
+        return self.state == "ready"
 
     @property
     def in_flight(self) -> int:
@@ -149,7 +156,7 @@ class Engine:
 
     def close(self) -> None:
         """End the engine and its processes; what is in flight fails with :class:`EngineUnavailable`. Idempotent."""
-        before, self.state = self.state, "closed"
+        before, self._state = self._state, "closed"
         if before in ("new", "closed"):
             return
         asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
@@ -176,7 +183,7 @@ class Engine:
 
     def _submit(self, request: Request, lane: Lane[Prompt]) -> "Future[Completion]":
         prompt = Prompt(request, lane)
-        if self.state not in ("ready", "restarting"):
+        if self._state not in ("ready", "restarting"):
             prompt.future.set_exception(self._unavailable())
             return prompt.future
         prompt.future.add_done_callback(lambda future: self._withdraw(prompt) if future.cancelled() else None)
@@ -187,7 +194,7 @@ class Engine:
         return prompt.future
 
     def _unavailable(self) -> EngineUnavailable:
-        return EngineUnavailable(f"The engine takes no prompts: it is {self.state}.")
+        return EngineUnavailable(f"The engine takes no prompts: it is {self._state}.")
 
     def _withdraw(self, prompt: Prompt) -> None:
         with contextlib.suppress(RuntimeError):  # closed meanwhile
@@ -196,7 +203,7 @@ class Engine:
     # From here on, everything runs on the engine's loop.
 
     def _add(self, prompt: Prompt) -> None:
-        if self.state not in ("ready", "restarting"):
+        if self._state not in ("ready", "restarting"):
             self._finish(prompt, self._unavailable())
         elif not prompt.future.cancelled():
             self._prompts.add(prompt)
@@ -209,7 +216,7 @@ class Engine:
         self._finish(prompt, EngineUnavailable("The prompt was cancelled."))
 
     def _pump(self) -> None:
-        while self.state == "ready" and (admission := self._window.take()):
+        while self._state == "ready" and (admission := self._window.take()):
             prompt = admission.prompt
             prompt.priority = admission.priority
             prompt.since = time.monotonic()
@@ -249,7 +256,7 @@ class Engine:
         self._watch_task = self._loop.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
-        while self.state == "ready":
+        while self._state == "ready":
             await asyncio.sleep(_WATCH_SECONDS)
             assert self._generation is not None
             since = min((prompt.since for prompt in self._window.admitted), default=None)
@@ -261,7 +268,7 @@ class Engine:
 
     async def _restart(self, reason: str) -> None:
         assert self._generation is not None
-        self.state = "restarting"
+        self._state = "restarting"
         logger.error("%s", reason)
         self._count_death()
         tasks = [prompt.task for prompt in self._window.admitted if prompt.task]
@@ -279,7 +286,7 @@ class Engine:
                 self._count_death()
                 await asyncio.to_thread(self._generation.close, kill=True)
             else:
-                self.state = "ready"
+                self._state = "ready"
                 logger.warning("The engine is back; %d prompt(s) were waiting for it.", self._window.waiting)
                 self._pump()
                 return
@@ -310,13 +317,14 @@ class Engine:
                 self._window.put_back(prompt, alone=again)
 
     def _give_up(self) -> None:
-        self.state = "dead"
+        self._state = "dead"
         logger.critical("The engine died %d times without an answer in between.", self._unanswered_deaths)
         for prompt in list(self._prompts):
             self._finish(prompt, EngineDied("The engine died and could not be brought back."))
         self.on_death()
 
     async def _shut_down(self) -> None:
+        self._state = "closed"  # a restart that came back meanwhile has overwritten it
         tasks = [task for task in (self._watch_task, *(prompt.task for prompt in self._prompts)) if task]
         for task in tasks:
             task.cancel()

@@ -39,7 +39,7 @@ def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, pro
             max_requests=0,
             graceful_timeout=settings.grace_seconds,
             post_worker_init=lambda worker: _start_in_background(app.engine),
-            worker_exit=lambda server, worker: app.engine.close(),
+            worker_exit=lambda server, worker: _end(app.engine),
         )
         return
     _start_in_background(app.engine)
@@ -100,6 +100,14 @@ def _start_in_background(engine: Engine) -> None:
 
 
 def _leave() -> None:
-    # Calls in flight get their answers, then the arbiter replaces this worker and, with it, the engine.
-    logger.critical("The engine is gone; this worker ends, and a new one starts with a new engine.")
+    # Calls in flight get their answers first.
+    logger.critical("The engine could not be brought back; the server ends.")
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(engine: Engine) -> None:
+    gave_up = engine.state == "dead"
+    engine.close()
+    if gave_up:
+        logging.shutdown()
+        os._exit(_WORKER_BOOT_ERROR)  # whoever supervises the server is to see that something is wrong
