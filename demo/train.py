@@ -303,6 +303,7 @@ def check_layout(writer: Writer, processor: SmolVLMProcessor) -> None:
 
 def write_card(model: SmolVLMForConditionalGeneration, folder: Path, seed: int) -> None:
     """Evaluates the model as it was written, and writes its card beside it."""
+    minutes = time.process_time() / 60
     read_back, processor = evaluate.load(folder)
     scores = evaluate.evaluate(read_back, processor, evaluate.held_out_frames(400))
     table = evaluate.table(scores)
@@ -332,7 +333,7 @@ def write_card(model: SmolVLMForConditionalGeneration, folder: Path, seed: int) 
         phrases=sum(score.total for score in scores.values()),
         most=MAX_FRAMES,
         seed=seed,
-        minutes=time.process_time() / 60,
+        minutes=minutes,
     )
     (folder / "README.md").write_text(card)
 
