@@ -93,7 +93,10 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             self.engine.start()
             conversation = self._conversation(asked)
             call = self.engine.open_call()
-            outcome = run(work, asked, conversation, call, self.frame_budget, self.report_progress)
+            try:
+                outcome = run(work, asked, conversation, call, self.frame_budget, self.report_progress)
+            finally:
+                call.cancel()  # what is still in flight when the call fails is nobody's any more
             warnings = outcome.warnings
             view = mmif.new_view()
             self.sign_view(view, parameters)

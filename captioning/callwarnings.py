@@ -7,6 +7,7 @@ call is a context (:mod:`contextvars`), and its warnings go to its own list.
 """
 
 import contextlib
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,17 @@ class CallWarnings:
             yield collected
         finally:
             _recording.reset(token)
+
+    def warn(self, message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
+        """Warn the call that is running; no filter of the process can hold it back or raise it."""
+        collected = _recording.get()
+        if collected is None:
+            warnings.warn(message, category, stacklevel + 1)
+            return
+        caller = sys._getframe(stacklevel)
+        collected.append(
+            warnings.WarningMessage(category(message), category, caller.f_code.co_filename, caller.f_lineno)
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(warnings, name)

@@ -1,0 +1,1 @@
+"""Many files: what they say, as pages for people."""
