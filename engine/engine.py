@@ -256,6 +256,13 @@ class Engine:
         self._watch_task = self._loop.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
+        try:
+            await self._watch_over()
+        except Exception:
+            logger.exception("The engine can't be watched any more.")
+            self._give_up()
+
+    async def _watch_over(self) -> None:
         while self._state == "ready":
             await asyncio.sleep(_WATCH_SECONDS)
             assert self._generation is not None

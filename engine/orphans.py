@@ -35,17 +35,27 @@ class Family:
 
     @contextlib.contextmanager
     def mark(self) -> Iterator[None]:
-        """Mark the processes that are started meanwhile by this process."""
+        """
+        Mark the processes that are started meanwhile by this process.
+
+        :raises OSError: if the watcher can't be started
+        """
         # Of this process, not of one engine: it has to outlive them all.
         multiprocessing.resource_tracker.ensure_running()
         if self._watcher is None:
             command = [sys.executable, "-I", "-S", __file__, self._mark, str(os.getpid())]
             # In a session of its own, so that what ends the owner by group or by terminal doesn't end it first.
-            pipe = subprocess.PIPE
-            self._watcher = subprocess.Popen(command, stdin=pipe, stdout=pipe, env={}, start_new_session=True)
+            self._watcher = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={name: value for name, value in os.environ.items() if name != _VARIABLE},
+                start_new_session=True,
+            )
             assert self._watcher.stdout is not None
             with self._watcher.stdout as ready:
-                ready.read(1)
+                if not ready.read(1):
+                    raise OSError("The process that would end the engine's after this one's death does not run.")
         # Without the second, setproctitle, which vLLM uses, writes its title over the environment that can be read.
         added = {_VARIABLE: self._mark, "SPT_NOENV": "1"}
         before = {name: os.environ.get(name) for name in added}

@@ -1,0 +1,101 @@
+"""Calls side by side on one engine: they take turns, and what is cancelled leaves at whatever stage it is."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from PIL import Image
+from vllm import SamplingParams
+from vllm.sampling_params import RequestOutputKind
+
+from engine.engine import Completion, Engine, Request
+
+FRAME = Image.new("RGB", (640, 480), "navy")
+
+
+def request(tokens: int, *, frames: int = 0) -> Request:
+    """A prompt whose answer has exactly so many tokens."""
+    parts: list[Any] = [{"type": "image"}] * frames + [{"type": "text", "text": "Describe."}]
+    sampling = SamplingParams(max_tokens=tokens, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY)
+    return Request([[{"role": "user", "content": parts}]], [FRAME] * frames, sampling)
+
+
+def submit(call: Any, name: str, prompts: int, made: Request, order: list[str]) -> "list[Future[Completion]]":
+    futures = [call.submit(made) for _ in range(prompts)]
+    for future in futures:
+        future.add_done_callback(lambda _: order.append(name))
+    return futures
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.005)
+
+
+def at_rest(engine: Engine) -> bool:
+    window = engine._window
+    return (engine.in_flight, engine.waiting, engine.unfinished_in_vllm, window.preparing, window.admitted) == (
+        0, 0, 0, 0, [],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_call_of_one_does_not_wait_for_a_call_of_two_hundred(engine: Engine, background: bool) -> None:
+    order: list[str] = []
+    most = 0
+
+    def look(_: object) -> None:
+        nonlocal most
+        most = max(most, len(engine._window.admitted))
+
+    big = submit(engine.open_call(background=background), "big", 200, request(4), order)
+    for future in big:
+        future.add_done_callback(look)
+    (small,) = submit(engine.open_call(), "small", 1, request(4), order)
+    small.result()
+    before = order.index("small")
+    for future in big:
+        future.result()
+    # Those that were in the engine before it, and at most as many that followed them while it was there.
+    assert before <= 2 * engine._window.size < 200
+    assert 1 < most <= engine._window.size
+    wait_until(lambda: at_rest(engine))
+
+
+def test_a_background_call_waits_for_the_others(engine: Engine) -> None:
+    order: list[str] = []
+    back = submit(engine.open_call(background=True), "back", 80, request(4), order)
+    others = [submit(engine.open_call(), "usual", 40, request(4), order) for _ in range(2)]
+    for future in [*back, *others[0], *others[1]]:
+        future.result()
+    # But for those that were in the engine before the others came, and the share of one in so many.
+    late = order[len(order) // 2 :]
+    assert late.count("back") > 2 * late.count("usual")
+
+
+@pytest.mark.parametrize("stage", ["waiting", "preparing", "in vLLM"])
+def test_a_cancelled_call_leaves_whatever_stage_it_is_in(engine: Engine, stage: str) -> None:
+    window = engine._window
+    call, other = engine.open_call(), engine.open_call()
+    endless = request(1500, frames=4 if stage == "preparing" else 0)
+    futures = [call.submit(endless) for _ in range(window.size + 10 if stage == "waiting" else 6)]
+    if stage == "waiting":
+        wait_until(lambda: len(window.admitted) == window.size and engine.waiting == 10)
+    elif stage == "preparing":
+        wait_until(lambda: window.preparing == window.preparing_size and engine.waiting > 0)
+    else:
+        wait_until(lambda: engine.unfinished_in_vllm == 6)
+    call.cancel()
+    assert all(future.cancelled() for future in futures)
+    assert other.submit(request(4)).result().completion_tokens == 4
+    wait_until(lambda: at_rest(engine))
+
+
+def test_a_cancelled_prompt_leaves_its_call_alone(engine: Engine) -> None:
+    call = engine.open_call()
+    endless, fine = call.submit(request(1500)), call.submit(request(4))
+    assert endless.cancel()
+    assert fine.result().completion_tokens == 4
+    wait_until(lambda: at_rest(engine))
