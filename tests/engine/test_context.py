@@ -261,3 +261,10 @@ def test_frames_cost_what_vllm_puts_in_their_place(processor: Any, context: Cont
         text = information.get_image_repl(image_width=width, image_height=height, processor=theirs, mm_kwargs=keywords)
         ids = processor.tokenizer(text, add_special_tokens=False).input_ids
         assert context.frame_tokens((width, height), edge) == len(ids), (width, height, edge)
+
+
+def test_a_resolution_that_is_asked_for_is_never_exceeded(real: Context) -> None:
+    few, many = text_of(real_geometry.processor(), 2), text_of(real_geometry.processor(), 30)
+    assert real.fit(few, [SD] * 2, 200, longest_edge=768).longest_edge == 768
+    fit = real.fit(many, [SD] * 30, 200, longest_edge=768)
+    assert (fit.longest_edge, fit.wanted_edge) == (384, 768)
