@@ -130,3 +130,10 @@ def test_fewer_frames_of_a_clip(processor: Any) -> None:
     assert text == chat_text(processor, conversation(["Describe."], 2), Clip((1000, 2000), 3000))
     assert with_frames(messages, 3) == messages
     assert with_frames(messages, 0) == conversation(["Describe."], 0)
+
+
+def test_text_before_the_frames_stays_before_them(processor: Any) -> None:
+    parts = [{"type": "text", "text": "Look: "}, {"type": "image"}, {"type": "text", "text": "Well?"}]
+    text = chat_text(processor, [{"role": "user", "content": parts}], Clip((0,), 1000))
+    assert text.startswith("<|im_start|>User: Look: You are provided")
+    assert text.endswith("Frame from 00:00:<image>\n\nWell?<end_of_utterance>\nAssistant:")
