@@ -129,7 +129,9 @@ def clock(ms: int) -> str:
 
 
 def _rows(mmif: Mmif, view: View) -> Iterator[Row]:
-    sources = {a.get_property("target"): a.get_property("source") for a in view.get_annotations(AnnotationTypes.Alignment)}
+    sources = {
+        a.get_property("target"): a.get_property("source") for a in view.get_annotations(AnnotationTypes.Alignment)
+    }
     for text in view.get_annotations(DocumentTypes.TextDocument):
         time_frame = mmif[sources[text.id]]
         yield Row(

@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _caption(mmif: str, progress: Progress) -> tuple[str, float]:
     """Caption a MMIF with the app; returns it with the captions, and the seconds that took once the engine was warm."""
     os.environ["CAPTIONER_MODEL"] = "demo"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread gains a model this small nothing
     from app import get_app  # the environment first: the app names its model when it is made
 
     starting = progress.add_task("Starting the engine", total=1)
@@ -74,7 +75,7 @@ def _caption(mmif: str, progress: Progress) -> tuple[str, float]:
     captioner.engine.start()
     progress.update(starting, completed=1)
     captioning = progress.add_task("Captioning", total=None)
-    captioner.report_progress = lambda done, total: progress.update(captioning, completed=done, total=total)  # type: ignore[method-assign]
+    captioner.report_progress = lambda done, total: progress.update(captioning, completed=done, total=total)
     try:
         began = time.monotonic()
         captioned = captioner.annotate(mmif, pretty=["true"], parallelPrompts=[str(PARALLEL_PROMPTS)])

@@ -230,6 +230,8 @@ def install(project: Project, flavour: str, log: TextIO) -> None:
     """Have pip install what the requirements files name."""
     wanted = [*pip_arguments(project, REQUIREMENTS[flavour]), *pip_arguments(project, "requirements-dev.txt")]
     pip(["install", "--progress-bar", "off", *wanted], project, log)
+    files = pip_arguments(project, "requirements-files.txt")
+    pip(["install", "--progress-bar", "off", "--no-deps", *files], project, log)
 
 
 def pip_arguments(project: Project, requirements: str) -> list[str]:

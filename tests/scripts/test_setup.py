@@ -45,6 +45,7 @@ def lay_out(root: Path) -> Project:
     (root / "requirements-cpu.txt").write_text("# the engine\ntoy==1.0\n")
     (root / "requirements.txt").write_text("toy==1.0\n")
     (root / "requirements-dev.txt").write_text("")
+    (root / "requirements-files.txt").write_text("toy\n")
     (root / "constraints.txt").write_text("")
     return Project(root)
 
@@ -344,7 +345,7 @@ def test_an_extra_index_is_left_out_where_it_does_not_answer(project: Project, c
 
 def test_every_version_is_pinned_once() -> None:
     names = []
-    for file in ("requirements-common.txt", "requirements-dev.txt", "constraints.txt"):
+    for file in ("requirements-common.txt", "requirements-dev.txt", "requirements-files.txt", "constraints.txt"):
         for line in (ROOT / file).read_text().splitlines():
             if line and line[0] not in "#-":
                 name, version = line.split("==")
