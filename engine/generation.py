@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import multiprocessing
 import threading
 import time
 from collections.abc import Coroutine
@@ -124,6 +125,7 @@ class Generation:
                 self._close(kill)
 
     def _close(self, kill: bool) -> None:
+        pids = self._family.pids
         ending = asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
         until = time.monotonic() + _CLOSE_SECONDS
         while not ending.done() and time.monotonic() < until:
@@ -131,6 +133,8 @@ class Generation:
                 self._family.kill()  # a start that is under way fails with it, and frees the loop
             wait([ending], timeout=0.2)
         self._family.close()
+        self._family.wait_until_gone(pids)  # vLLM kills what does not end in time, and doesn't look back
+        multiprocessing.active_children()  # reaps those that have ended
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():

@@ -75,8 +75,16 @@ class Family:
         return set(_marked(self._mark))
 
     def kill(self) -> None:
-        """Kill the processes that carry the mark, however deep, and wait until they are gone."""
+        """Kill the processes that carry the mark, however deep, and wait until they are gone; 10 s at most."""
+        pids = self.pids
         _kill(self._mark)
+        self.wait_until_gone(pids)
+
+    def wait_until_gone(self, pids: set[int]) -> None:
+        """Wait until processes that end have ended and given back what they held; 10 s at most."""
+        until = time.monotonic() + _GONE_SECONDS
+        while any(_is_there(pid) for pid in pids) and time.monotonic() < until:
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Kill what is left, and end the watcher. Idempotent."""
@@ -94,6 +102,15 @@ def _marked(mark: str) -> Iterator[int]:
         with contextlib.suppress(OSError):  # ended meanwhile, or another user's
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process has not ended. Its environment is gone sooner, and its memory later."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def _kill(mark: str) -> None:

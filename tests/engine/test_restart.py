@@ -319,7 +319,7 @@ def test_cancelling_a_call_takes_all_of_it_out(played: Played, mortal: Engine) -
     call, other = mortal.open_call(), mortal.open_call()
     futures = [call.submit(named(name)) for name in names]
     wait_until(lambda: len(played.generations[0].inside) == 8)
-    assert mortal.waiting == 32
+    wait_until(lambda: mortal.waiting == 32)
     kept = other.submit(named("kept"))
     call.cancel()
     assert all(future.cancelled() for future in futures)
