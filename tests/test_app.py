@@ -204,7 +204,7 @@ def test_swt_output_with_old_vocabulary_and_short_ids(post: Post, tmp_path: Path
 def test_a_prompt_too_long_costs_its_timeframe_alone(post: Post, broadcast: Broadcast) -> None:
     mmif = Mmif(swt_mmif(broadcast, labels=["slate"]))
     first, second = list(mmif["v_1"].get_annotations(AnnotationTypes.TimeFrame))[:2]
-    first.add_property("targets", first.get_property("targets") * 60)
+    first.add_property("targets", first.get_property("targets") * 120)
     answer = post(mmif.serialize(), tfSamplingMode="all")
     found = captions(answer)
     assert found[0].time_frame == second.id
