@@ -328,3 +328,16 @@ def test_cancelling_a_call_takes_all_of_it_out(played: Played, mortal: Engine) -
     assert (mortal.in_flight, mortal.waiting) == (0, 0)
     assert call.submit(named("p41")).cancelled()
     call.cancel()  # does nothing
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({}, 66),
+        ({"max_seqs": 8, "prompts_in_preparation": 3}, 11),
+        ({"prompts_in_engine": 5, "prompts_in_preparation": 3}, 5),
+    ],
+)
+def test_how_many_prompts_may_be_in_the_engine(settings: dict[str, int], size: int) -> None:
+    window = Engine(EngineSettings(**settings), choose("demo"))._window
+    assert (window.size, window.preparing_size) == (size, settings.get("prompts_in_preparation", 2))
