@@ -24,25 +24,26 @@ with family.mark():
     stopped = subprocess.Popen(sleep)
     parent = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
 os.kill(stopped.pid, signal.SIGSTOP)
+if {forks}:
+    os.fork() or signal.pause()  # the fork holds the watcher's pipe open
 print(other.pid, family._watcher.pid, stopped.pid, parent.pid, parent.stdout.readline().decode().strip(), flush=True)
 {ending}
 """
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"),
+    ("ending", "code", "forks"),
     [
-        ("signal.pause()", -signal.SIGKILL),
-        ("os._exit(7)", 7),
-        ("sys.exit(0)", 0),
-        ("os.close(family._watcher.stdin.fileno()); signal.pause()", -signal.SIGKILL),
+        ("signal.pause()", -signal.SIGKILL, False),
+        ("os._exit(7)", 7, False),
+        ("sys.exit(0)", 0, False),
+        ("signal.pause()", -signal.SIGKILL, True),
     ],
 )
-def test_whatever_ends_the_owner_ends_the_marked(ending: str, code: int) -> None:
+def test_whatever_ends_the_owner_ends_the_marked(ending: str, code: int, forks: bool) -> None:
     root = Path(__file__).parent.parent.parent
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER.format(ending=ending)], stdout=subprocess.PIPE, cwd=root, start_new_session=True
-    )
+    command = [sys.executable, "-c", OWNER.format(ending=ending, forks=forks)]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, start_new_session=True)
     assert owner.stdout is not None
     other, *marked = (psutil.Process(int(pid)) for pid in owner.stdout.readline().split())
     try:
@@ -52,7 +53,7 @@ def test_whatever_ends_the_owner_ends_the_marked(ending: str, code: int) -> None
         assert psutil.wait_procs(marked, timeout=60)[1] == []
         assert other.is_running()
     finally:
-        other.kill()
+        os.killpg(owner.pid, signal.SIGKILL)
         owner.stdout.close()
 
 
