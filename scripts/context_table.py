@@ -5,15 +5,14 @@ The table of docs/context.md: what frames cost at SmolVLM2-2.2B's sizes, and how
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from engine.context import Context
 from engine.conversation import Clip, chat_text
 from metadata import PROMPT
+from scripts.pages import DOCS, filled
 from tests import real_geometry
 
-PAGE = Path(__file__).parent.parent / "docs" / "context.md"
-BEGIN, END = "<!-- begin: python -m scripts.context_table -->\n", "<!-- end -->\n"
+PAGE = DOCS / "context.md"
 SIZES = {"SD, 640x480": (640, 480), "PAL, 720x576": (720, 576), "HD, 1920x1080": (1920, 1080)}
 ANSWER = 200  # tokens
 MORE_THAN_FIT = 400  # frames
@@ -52,8 +51,7 @@ def table() -> str:
 
 def page() -> str:
     """Return docs/context.md with a fresh table."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    return before + BEGIN + table() + END + rest.split(END)[1]
+    return filled(PAGE, "scripts.context_table", table())
 
 
 if __name__ == "__main__":
