@@ -25,8 +25,9 @@ from captioning.settings import CaptioningSettings
 from captioning.writing import write
 from configuration import SettingsError, refuse_unknown_variables
 from engine.conversation import Message
-from engine.engine import Engine, Request
+from engine.engine import Engine
 from engine.hardware import gpus, memory_held
+from engine.request import Request
 from engine.settings import EngineSettings
 from models import choose
 from sampling.video import ByteBudget

@@ -13,8 +13,8 @@ from captioning.window import sliding_window
 from captioning.writing import Caption
 from engine.context import Fit
 from engine.conversation import Clip, Message
-from engine.engine import Completion, Request
 from engine.errors import PromptRefused
+from engine.request import Completion, Request
 from sampling.video import ByteBudget
 
 Conversation = Callable[[int], list[list[Message]]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mmif import AnnotationTypes, DocumentTypes, View
 
 from captioning.plan import Task
-from engine.engine import Completion
+from engine.request import Completion
 from sampling.timepoints import Instant
 
 

@@ -18,8 +18,7 @@ from engine.context import Context
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
 from engine.generation import Generation
 from engine.model import Model, fetch
-from engine.request import Completion as Completion
-from engine.request import Request as Request
+from engine.request import Completion, Request
 from engine.settings import EngineSettings, prepare_environment
 from engine.window import Lane, Window
 
@@ -57,9 +56,8 @@ class Engine:
         self.deaths = 0  # of vLLM, hanging and failing to start again included
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
-        self.on_death: Callable[[], None] = lambda: (
-            None
-        )  # told once, on the engine's thread, when it is not started again
+        # Told once, on the engine's thread, when it is not started again.
+        self.on_death: Callable[[], None] = _nobody_minds
         size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
         self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation)
         self._prompts: set[Prompt] = set()
@@ -364,6 +362,10 @@ class _Passage:
         self._prompt.since = time.monotonic()
         self._window.prepared(self._prompt)
         self._pump()
+
+
+def _nobody_minds() -> None:
+    pass
 
 
 def backoff(deaths: int) -> float:

@@ -14,8 +14,9 @@ from vllm.sampling_params import RequestOutputKind
 from app import SmolVLM2Captioner
 from demo.cards import Card, draw_card
 from engine.conversation import with_replies
-from engine.engine import Completion, Engine, Request
+from engine.engine import Engine
 from engine.errors import PromptRefused
+from engine.request import Completion, Request
 from models import DEMO
 from sampling.decoding import Decoding
 

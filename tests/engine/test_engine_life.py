@@ -17,10 +17,11 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from demo.cards import Card, draw_card
-from engine.engine import Completion, Engine, Request
+from engine.engine import Engine
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
 from engine.generation import Generation
 from engine.model import Model, model_in
+from engine.request import Completion, Request
 from engine.settings import EngineSettings
 from models import DEMO, choose
 from sampling.decoding import Decoding

@@ -14,9 +14,10 @@ from vllm.sampling_params import RequestOutputKind
 from app import SmolVLM2Captioner
 from demo.cards import Card, draw_card
 from engine.conversation import Clip
-from engine.engine import Engine, Request
+from engine.engine import Engine
 from engine.errors import PromptRefused
 from engine.model import model_in
+from engine.request import Request
 from engine.settings import EngineSettings
 from sampling.decoding import Decoding
 from tests import real_geometry

@@ -14,8 +14,9 @@ from vllm import SamplingParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
 import engine.engine
-from engine.engine import Completion, Engine, Request, backoff
+from engine.engine import Engine, backoff
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
+from engine.request import Completion, Request
 from engine.settings import EngineSettings
 from models import choose
 

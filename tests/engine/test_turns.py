@@ -10,7 +10,8 @@ from PIL import Image
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
-from engine.engine import Completion, Engine, Request
+from engine.engine import Engine
+from engine.request import Completion, Request
 
 FRAME = Image.new("RGB", (640, 480), "navy")
 
