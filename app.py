@@ -91,7 +91,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         work = plan(mmif, asked)
         warnings = work.warnings
         if work.tasks or work.failures:
-            self.engine.start()
+            if work.tasks:
+                self.engine.start()
             conversation = self._conversation(asked)
             call = self.engine.open_call()
             try:
