@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jinja2
@@ -108,9 +108,7 @@ def with_thumbnails(rows: Sequence[Row], path: Path, budget: ByteBudget) -> Iter
         pass
     for index, row in enumerate(rows):
         thumbnails = made.get(index, tuple(Thumbnail(ms, "") for ms in row.times))
-        yield Row(
-            row.time_frame, row.label, row.document, row.times, row.caption, row.finish_reason, thumbnails=thumbnails
-        )
+        yield replace(row, thumbnails=thumbnails)
 
 
 def render(sheet: Sheet, title: str) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmif import Mmif
@@ -89,7 +90,7 @@ def _sheet(captioned: str, broadcast: Broadcast) -> Sheet:
 
     sheet = read_sheet(Mmif(captioned), "http://apps.clams.ai/smolvlm2-captioner/")
     rows = tuple(with_thumbnails(sheet.rows, broadcast.path, ByteBudget()))
-    return Sheet(sheet.model, sheet.videos, rows, sheet.warnings)
+    return replace(sheet, rows=rows)
 
 
 def _table(rows: Sequence[Row]) -> Table:
