@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Chrome
 
 # Read by all of the session's engines, those of child processes included.
 os.environ |= {
@@ -17,6 +18,7 @@ os.environ |= {
 from app import SmolVLM2Captioner
 from demo.broadcast import Broadcast, make_segments, render
 from engine.engine import Engine
+from tests.browser import MISSING, chromium, complaints, look
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,20 @@ def broadcast(tmp_path_factory: pytest.TempPathFactory) -> Broadcast:
     """Three minutes of synthetic broadcast."""
     folder: Path = tmp_path_factory.mktemp("broadcast")
     return render(folder / "broadcast.mp4", make_segments(180, seed=1))
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    if MISSING:
+        pytest.skip(MISSING)
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+@pytest.fixture
+def browser(_chromium: Chrome) -> Chrome:
+    """A real browser, as large as a desk's, with an empty page; skips the test where there is no Chromium."""
+    _chromium.get("about:blank")
+    look(_chromium)
+    complaints(_chromium)  # those of the page before are not this test's
+    return _chromium
