@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +20,7 @@ from clams.appmetadata import AppMetadata
 from clams.envelop import EnvelopeError
 
 import app
+from archive.output import atomic
 from captioning.settings import CaptioningSettings
 from configuration import SettingsError, refuse_unknown_variables
 from engine.settings import EngineSettings
@@ -126,23 +126,8 @@ def _output(name: str) -> Iterator[TextIO]:
         with target.open("w", encoding="utf-8") as out:
             yield out
         return
-    descriptor, part = tempfile.mkstemp(dir=target.parent, suffix=".part", text=True)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        Path(part).chmod(0o666 & ~_umask())
-        Path(part).replace(target)
-    except BaseException:
-        Path(part).unlink()
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with atomic(target) as out:
+        yield out
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Many files: what they say, as pages for people."""
+"""Many files: worked through one after the other, kept account of, and shown as pages for people."""

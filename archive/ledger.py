@@ -1,0 +1,414 @@
+"""
+What has become of each file of a backfill: a SQLite database in the output folder, open to any reader.
+
+``OUTPUT/.backfill/ledger.sqlite``, in WAL mode, so that readers and the one writer do not wait for each other. Every
+change is on disk when the method that makes it returns, and a file is ``done`` only after its output is.
+
+Table ``files``, one row for each file, for ever:
+
+===================== =================================================================================================
+path                  of the output, relative to the output folder, with ``/`` (primary key)
+source                path of the input, absolute
+run                   id of the last run that was asked to do it, in ``runs``
+state                 ``waiting``, ``running``, ``done`` or ``failed``
+attempts              how many times it was begun
+worker                who worked on it last: ``local``, a server's address, a Ray actor's name
+input_bytes           size of the input, and
+input_mtime_ns        time of its last change in ns since 1970: while both stay the same the input is not read again
+input_digest          SHA-256 of the input, hexadecimal
+parameters_digest     SHA-256 of what was asked: of all passes' parameters that captions depend on
+output_bytes          size of the output
+time_frames           distinct TimeFrames that some pass selected
+prompts               prompts over all passes
+captions              captions in the output, of this backfill's views
+frames                pictures shown to the model, each counted once however many passes saw it
+prompt_tokens         tokens of all prompts, frames included; NULL where a server did not say, as are the next two
+cached_tokens         how many of these the engine had computed before
+completion_tokens     tokens of all captions
+started               when it was begun last, in seconds since 1970
+seconds               that took
+cause                 one or two words for what is wrong with a failed file: see :data:`Cause`
+error                 the same in full; of a file that waits, why it was not done the last time
+===================== =================================================================================================
+
+Table ``warnings``, in the order in which they were said: ``path``, ``pass`` (the pass's name), ``text``.
+
+Table ``runs``, one row for each start of the command:
+
+===================== =================================================================================================
+id                    counts up from 1
+began, heard          when it began and when it last gave a sign of life (every few seconds), in seconds since 1970
+ended                 the same; NULL while it runs, or if it was killed
+outcome               ``complete``, ``incomplete`` (some files failed), ``interrupted`` (by a signal) or ``stopped`` (by
+                      something that leaves no file a chance, such as a full disk)
+host, pid             where it runs
+command               its arguments, a JSON list
+plan                  its passes, a JSON list of ``{"name": ..., "parameters": {...}}``
+model                 what captions, as ``id@revision``
+prompts, busy         prompts answered, and the seconds in which some were in flight: the measured rate
+live                  what the display shows, a JSON object
+===================== =================================================================================================
+
+In an output, the views of a pass have the pass's name in their metadata, as ``pass``.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+FOLDER = ".backfill"
+VERSION = 1  # of the schema
+
+State = Literal["waiting", "running", "done", "failed"]
+Outcome = Literal["complete", "incomplete", "interrupted", "stopped"]
+
+# What can be wrong with a file. "input": it can't be read. "mmif": it is no MMIF, or one that the app can't use.
+# "captions": none of its TimeFrames could be captioned. "server": no server gave a usable answer to it. "output": its
+# result can't be written. "engine": the engine, or the worker, ended under it. "error": something unforeseen.
+Cause = Literal["input", "mmif", "captions", "server", "output", "engine", "error"]
+
+_SCHEMA = """
+CREATE TABLE files (
+    path TEXT PRIMARY KEY, source TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs (id),
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0, worker TEXT,
+    input_bytes INTEGER, input_mtime_ns INTEGER, input_digest TEXT, parameters_digest TEXT, output_bytes INTEGER,
+    time_frames INTEGER, prompts INTEGER, captions INTEGER, frames INTEGER,
+    prompt_tokens INTEGER, cached_tokens INTEGER, completion_tokens INTEGER,
+    started REAL, seconds REAL, cause TEXT, error TEXT
+) WITHOUT ROWID;
+CREATE INDEX files_by_state ON files (run, state);
+CREATE TABLE warnings (path TEXT NOT NULL REFERENCES files (path), pass TEXT NOT NULL, text TEXT NOT NULL);
+CREATE INDEX warnings_by_path ON warnings (path);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, began REAL NOT NULL, heard REAL NOT NULL, ended REAL, outcome TEXT,
+    host TEXT NOT NULL, pid INTEGER NOT NULL, command TEXT NOT NULL, plan TEXT NOT NULL, model TEXT NOT NULL,
+    prompts INTEGER NOT NULL DEFAULT 0, busy REAL NOT NULL DEFAULT 0, live TEXT NOT NULL DEFAULT '{}'
+);
+"""
+
+
+class LedgerError(RuntimeError):
+    """The ledger can't be used. Seen by the operator."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a file came to; see the table ``files``."""
+
+    time_frames: int = 0
+    prompts: int = 0
+    captions: int = 0
+    frames: int = 0
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """
+    What identifies an input and what was asked of it; see the table ``files``.
+
+    :param size: of the input in bytes
+    :param mtime_ns: when it was last changed
+    :param digest: of its content
+    :param parameters: digest of the parameters
+    """
+
+    size: int
+    mtime_ns: int
+    digest: str
+    parameters: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What has come of one file. Can be pickled, so that a worker elsewhere can send it.
+
+    :param stamp: ``None`` if the input could not be read
+    :param output_bytes: size of the output; ``None`` if there is none
+    :param warnings: pairs of a pass's name and what it said
+    :param cause: ``None`` if the file is done
+    :param error: in full
+    """
+
+    path: str
+    worker: str
+    seconds: float
+    stamp: Stamp | None
+    output_bytes: int | None = None
+    counts: Counts = field(default_factory=Counts)
+    warnings: tuple[tuple[str, str], ...] = ()
+    cause: Cause | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A row of the table ``files``, its columns as they are called there."""
+
+    path: str
+    source: str
+    run: int
+    state: State
+    attempts: int
+    worker: str | None
+    input_bytes: int | None
+    input_mtime_ns: int | None
+    input_digest: str | None
+    parameters_digest: str | None
+    output_bytes: int | None
+    time_frames: int | None
+    prompts: int | None
+    captions: int | None
+    frames: int | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    started: float | None
+    seconds: float | None
+    cause: Cause | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A row of the table ``runs``, its columns as they are called there, JSON read."""
+
+    id: int
+    began: float
+    heard: float
+    ended: float | None
+    outcome: Outcome | None
+    host: str
+    pid: int
+    command: list[str]
+    plan: list[dict[str, Any]]
+    model: str
+    prompts: int
+    busy: float
+    live: dict[str, Any]
+
+
+_COLUMNS = ", ".join(column.name for column in fields(FileRecord))
+_RUN_COLUMNS = ", ".join(column.name for column in fields(RunRecord))
+_PAGE = 1000  # rows in memory at once
+_COUNTED = ("time_frames", "prompts", "captions", "frames", "prompt_tokens", "cached_tokens", "completion_tokens")
+
+
+class Ledger:
+    """
+    The ledger of an output folder. Thread-safe; one process writes, any number read.
+
+    :param output: the output folder
+    :param read_only: to look at, as ``status`` does
+    :raises LedgerError: if there is none to look at, or it can't be read
+    """
+
+    def __init__(self, output: Path, *, read_only: bool = False) -> None:
+        self.file = output / FOLDER / "ledger.sqlite"
+        self._lock = threading.RLock()
+        if read_only and not self.file.is_file():
+            raise LedgerError(f"There is no backfill in {output}: {self.file} does not exist.")
+        if not read_only:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = self._open(read_only)
+        except sqlite3.Error as error:
+            raise LedgerError(f"The ledger {self.file} can't be used: {error}.") from error
+
+    def _open(self, read_only: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.file, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, VERSION) or (read_only and not version):
+                raise LedgerError(
+                    f"The ledger {self.file} is of version {version}; this program writes version {VERSION}. Finish "
+                    "the backfill with the program that began it, or name another output folder."
+                )
+            if read_only:
+                connection.execute("PRAGMA query_only = ON")
+            else:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                if not version:
+                    connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Runs.
+
+    def begin_run(self, command: Sequence[str], plan: Sequence[dict[str, Any]], model: str) -> int:
+        """Note that a run has begun, and return its id; what one that was killed had begun waits again."""
+        now = time.time()
+        with self._transaction():
+            self._connection.execute("UPDATE files SET state = 'waiting' WHERE state = 'running'")
+            cursor = self._connection.execute(
+                "INSERT INTO runs (began, heard, host, pid, command, plan, model) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (now, now, socket.gethostname(), os.getpid(), json.dumps(list(command)), json.dumps(list(plan)), model),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def beat(self, run: int, prompts: int, busy: float, live: dict[str, Any]) -> None:
+        """Note how a run gets on."""
+        self._execute(
+            "UPDATE runs SET heard = ?, prompts = ?, busy = ?, live = ? WHERE id = ?",
+            (time.time(), prompts, busy, json.dumps(live), run),
+        )
+
+    def end_run(self, run: int, outcome: Outcome) -> None:
+        """Note that a run has ended."""
+        self._execute("UPDATE runs SET heard = ?1, ended = ?1, outcome = ?2 WHERE id = ?3", (time.time(), outcome, run))
+
+    def runs(self) -> list[RunRecord]:
+        """Return all runs, the first one first."""
+        rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id")
+        return [_run_record(row) for row in rows]
+
+    # Files.
+
+    def register(self, run: int, files: Iterable[tuple[str, Path]]) -> None:
+        """Add the files that a run is asked to do, pairs of ``path`` and ``source``; those known keep their state."""
+        rows = ((path, str(source), run) for path, source in files)
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT INTO files (path, source, run) VALUES (?1, ?2, ?3) "
+                "ON CONFLICT (path) DO UPDATE SET source = ?2, run = ?3",
+                rows,
+            )
+
+    def begin(self, path: str, worker: str) -> None:
+        """Note that a file is being worked on."""
+        self._execute(
+            "UPDATE files SET state = 'running', attempts = attempts + 1, worker = ?, started = ? WHERE path = ?",
+            (worker, time.time(), path),
+        )
+
+    def put_back(self, path: str, error: str | None = None) -> None:
+        """Note that a file waits again, for a reason that is not its own."""
+        self._execute("UPDATE files SET state = 'waiting', error = ? WHERE path = ?", (error, path))
+
+    def touch(self, path: str, mtime_ns: int) -> None:
+        """Note that an input has another time of change, its content being the same."""
+        self._execute("UPDATE files SET input_mtime_ns = ? WHERE path = ?", (mtime_ns, path))
+
+    def finish(self, result: Result) -> None:
+        """Note what has come of a file, all of it or nothing."""
+        stamp = result.stamp
+        values = {
+            "state": "failed" if result.cause else "done",
+            "worker": result.worker,
+            "input_bytes": stamp and stamp.size,
+            "input_mtime_ns": stamp and stamp.mtime_ns,
+            "input_digest": stamp and stamp.digest,
+            "parameters_digest": stamp and stamp.parameters,
+            "output_bytes": result.output_bytes,
+            "seconds": result.seconds,
+            "cause": result.cause,
+            "error": result.error,
+            **asdict(result.counts),
+        }
+        changes = ", ".join(f"{name} = :{name}" for name in values)
+        warnings = [(result.path, name, text) for name, text in result.warnings]
+        with self._transaction():
+            self._connection.execute(f"UPDATE files SET {changes} WHERE path = :path", {**values, "path": result.path})
+            self._connection.execute("DELETE FROM warnings WHERE path = ?", (result.path,))
+            self._connection.executemany("INSERT INTO warnings (path, pass, text) VALUES (?, ?, ?)", warnings)
+
+    def record(self, path: str) -> FileRecord | None:
+        """Return what is known of a file."""
+        rows = self._query(f"SELECT {_COLUMNS} FROM files WHERE path = ?", (path,))
+        return FileRecord(*rows[0]) if rows else None
+
+    def records(self, *states: State, run: int | None = None) -> Iterator[FileRecord]:
+        """Yield what is known of all files, in the order of their paths; only those in ``states`` and of ``run``."""
+        where, values = _where(states, run)
+        following = f"{where} AND" if where else "WHERE"
+        last = ""
+        while rows := self._query(
+            f"SELECT {_COLUMNS} FROM files {following} path > ? ORDER BY path LIMIT {_PAGE}", [*values, last]
+        ):
+            yield from (FileRecord(*row) for row in rows)
+            last = rows[-1][0]
+
+    def warnings(self, path: str | None = None) -> Iterator[tuple[str, str, str]]:
+        """Yield the warnings, of one file or all, as ``path``, ``pass`` and ``text``."""
+        where = "WHERE path = ?" if path is not None else ""
+        values = (path,) if path is not None else ()
+        yield from self._query(f"SELECT path, pass, text FROM warnings {where} ORDER BY path, rowid", values)
+
+    def states(self, run: int | None = None) -> dict[State, int]:
+        """Count the files in each state; only those of ``run``."""
+        where, values = _where((), run)
+        found = dict(self._query(f"SELECT state, count(*) FROM files {where} GROUP BY state", values))
+        return {state: found.get(state, 0) for state in ("waiting", "running", "done", "failed")}
+
+    def totals(self, run: int | None = None) -> Counts:
+        """Add up the counts of the files that are done; only those of ``run``."""
+        where, values = _where(("done",), run)
+        sums = ", ".join(f"sum({name})" for name in _COUNTED)
+        (row,) = self._query(f"SELECT {sums} FROM files {where}", values)
+        known = dict(zip(_COUNTED, row))
+        return Counts(**{name: value or 0 if not name.endswith("tokens") else value for name, value in known.items()})
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> None:
+        with self._lock:
+            self._connection.execute(statement, values)
+
+    def _query(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _where(states: Sequence[State], run: int | None) -> tuple[str, list[Any]]:
+    conditions, values = [], list[Any]()
+    if states:
+        conditions.append(f"state IN ({', '.join('?' * len(states))})")
+        values.extend(states)
+    if run is not None:
+        conditions.append("run = ?")
+        values.append(run)
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _run_record(row: Sequence[Any]) -> RunRecord:
+    known = dict(zip((column.name for column in fields(RunRecord)), row))
+    return RunRecord(**known | {name: json.loads(known[name]) for name in ("command", "plan", "live")})
