@@ -18,13 +18,14 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from bench.run import Run
+
 Groups = list[list[int]]
-Figures = dict[str, dict[str, Any]]
 ROUNDS = 7
 SPARSE = 40  # TimeFrames with one representative each
 SEEKS = 24  # instants for OpenCV, which is slow
@@ -33,11 +34,11 @@ TIME_FRAME_MS = 4000  # likewise
 MEMORY_BUDGET = 64 * 1024 * 1024
 
 
-def run(quick: bool) -> Figures:
-    """Measure and print; the figures by name, each with median, lowest, highest value and unit."""
+def measure(run: "Run") -> None:
+    """Measure speed and peak memory."""
     from bench.video_files import video
 
-    figures: Figures = {}
+    quick = run.quick
     speeds = Table(title="frames per second, and ratios within a round: median (lowest-highest)")
     for column in (
         "file",
@@ -68,10 +69,9 @@ def run(quick: bool) -> Figures:
                     f"{minutes} min",
                     str(cores),
                     mode,
-                    *_add(figures, f"{minutes}min.{cores}core.{mode}", _child("speed", setting)),
+                    *_add(run, f"{minutes}min.{cores}core.{mode}", _child("speed", setting)),
                 )
-    console = Console(width=max(130, Console().width))
-    console.print(speeds)
+    run.show(speeds)
     memory = Table(title=f"peak memory in `all` mode with a budget of {MEMORY_BUDGET >> 20} MiB")
     for column in ("TimeFrames", "peak, MiB", "budget held at most, MiB", "frames"):
         memory.add_column(column)
@@ -79,17 +79,16 @@ def run(quick: bool) -> Figures:
         setting = {"path": str(video(5 if quick else 60)), "cores": 2, "count": count}
         peak = _child("memory", setting)
         memory.add_row(str(count), f"{peak['rss']:.0f}", f"{peak['held']:.1f}", str(peak["frames"]))
-        figures[f"memory.{count}"] = dict.fromkeys(("value", "low", "high"), peak["rss"]) | {"unit": "MiB"}
-    console.print(memory)
-    return figures
+        run.record(f"memory.{count}", peak["rss"], "MiB", "less")
+    run.show(memory)
 
 
-def _add(figures: Figures, name: str, rounds: list[dict[str, Any]]) -> list[str]:
+def _add(run: "Run", name: str, rounds: list[dict[str, Any]]) -> list[str]:
     """Enter the rounds of one setting into the figures; the cells of its row."""
 
     def figure(key: str, unit: str, values: list[float]) -> str:
         middle, low, high = statistics.median(values), min(values), max(values)
-        figures[f"{name}.{key}"] = {"value": middle, "low": low, "high": high, "unit": unit}
+        run.record(f"{name}.{key}", values, unit, "less" if key == "under_floor" else "more")
         return f"{middle:.2f} ({low:.2f}-{high:.2f})" if unit == "x" else f"{middle:.1f}"
 
     cells = [

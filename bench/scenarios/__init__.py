@@ -1,0 +1,6 @@
+"""One module for each scenario: a docstring, ``measure(run)``, and ``add_options(parser)`` if it has options."""
+
+# In the order of `python -m bench all`; those that share an engine follow each other.
+SCENARIOS = {
+    "frames": "bench.frames",
+}
