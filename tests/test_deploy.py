@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from app import SETTINGS, SmolVLM2Captioner
+from scripts.packages import REQUIREMENTS
 from serving.server import restified
 from serving.settings import ServingSettings
 
@@ -102,7 +103,8 @@ def test_compose_runs_as_nobody_in_particular_beside_what_it_reads(compose: Any)
 def test_compose_without_a_gpu_asks_for_none() -> None:
     over = yaml.load((DEPLOY / "compose.cpu.yaml").read_text(), _Loader)["services"]["captioner"]
     assert over["deploy"] is None
-    assert (DEPLOY.parent / over["build"]["args"]["REQUIREMENTS"]).is_file()
+    assert over["build"]["args"] == {"FLAVOUR": "cpu"}
+    assert (DEPLOY.parent / REQUIREMENTS["cpu"]).is_file()
 
 
 def test_every_setting_named_is_one(compose: Any, objects: dict[str, Any]) -> None:
