@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 
 import av
-from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from sampling.bitstream import closes, length_size, picture_sets
-
-BYTES_PER_PIXEL = 4  # Pillow stores RGB in 32 bits
+from sampling.pixels import Converter
 
 # Demuxers whose seek goes by an index that is complete from the start, so that it lands on the same key frame whatever
 # was read before; and decoders that raise on the same packet however many threads they have.
@@ -85,7 +83,7 @@ class Source:
         self.skips = self.codec.name == "h264" and self.nal_length_size > 0
         self.picture_sets = picture_sets(self.codec.extradata) if self.skips else set()
         self._reorder: int | None = None
-        self._reformatter = VideoReformatter()
+        self._converter = Converter()
 
     @property
     def repeatable(self) -> bool:
@@ -151,10 +149,8 @@ class Source:
         return self.codec.name != "h264" or depth <= held_back
 
     def image(self, frame: av.VideoFrame) -> Image.Image:
-        """The RGB image of a picture, as `VideoFrame.to_image` makes it, without building a scaler each time."""
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        plane = rgb.planes[0]
-        return Image.frombytes("RGB", (rgb.width, rgb.height), memoryview(plane), "raw", "RGB", plane.line_size, 1)
+        """The RGB image of a picture, as `VideoFrame.to_image` makes it."""
+        return self._converter.image(frame)
 
     def close(self) -> None:
         """Close the file."""

@@ -18,9 +18,10 @@ from PIL import Image
 
 from sampling import exact
 from sampling.budget import DEFAULT_BYTES, ByteBudget, Hold
+from sampling.pixels import image_bytes
 from sampling.request import Plan, Request
 from sampling.run import Decoding, Doubt
-from sampling.source import BYTES_PER_PIXEL, Source, VideoError
+from sampling.source import Source, VideoError
 
 __all__ = ["DEFAULT_BYTES", "ByteBudget", "Frame", "FrameGroup", "GroupReader", "VideoError", "read_groups"]
 
@@ -131,22 +132,12 @@ class _Desk:
         """Whether the readers are to stop."""
         return self._stopped.is_set()
 
-    @property
-    def reading(self) -> int:
-        """How many groups hold bytes, complete or not; one while nobody has got that far."""
-        return max(len(self._holds) + len(self.ready), min(self.left, 1))
-
-    def halt(self) -> None:
-        """Have the readers stop, and the consumer not wait any longer."""
+    def stop(self) -> None:
+        """Have the readers stop, and give back what waits to be taken."""
         self._stopped.set()
         self.budget.wake()
         with self.changed:
             self.changed.notify_all()
-
-    def stop(self) -> None:
-        """Have the readers stop, wait until they have, and give back what waits to be taken."""
-        self.halt()
-        with self.changed:
             waiting, threads = list(self.ready), list(self.threads)
             self.ready.clear()
         for group in waiting:
@@ -161,7 +152,7 @@ class _Desk:
         """Turn a picture into an image, once there is room for its whole group."""
         frames = self._frames.setdefault(request, {})
         if request not in self._holds:
-            size = len(request.targets) * frame.width * frame.height * BYTES_PER_PIXEL
+            size = len(request.targets) * image_bytes(frame.width, frame.height)
             if not self._room(wait) or not self._acquire(size, wait):
                 return False
             self._holds[request] = Hold(self.budget, size)
@@ -184,7 +175,7 @@ class _Desk:
         hold = self._holds.pop(request, None)
         if hold is not None:
             images = {id(frame.image): frame.image for frame in frames.values()}
-            hold.shrink(sum(image.width * image.height * BYTES_PER_PIXEL for image in images.values()))
+            hold.shrink(sum(image_bytes(image.width, image.height) for image in images.values()))
         self._hand_over(FrameGroup(request.index, tuple(frames.get(ms) for ms in request.instants), errors, hold))
 
     def _hand_over(self, group: FrameGroup) -> None:
@@ -266,7 +257,7 @@ class GroupReader(Iterator[FrameGroup]):
         desk = self._desk
         with desk.changed:
             desk.changed.wait_for(lambda: desk.ready or desk.failure or desk.stopped() or not desk.left)
-            if desk.ready and not desk.stopped():
+            if desk.ready:
                 desk.left -= 1
                 desk.changed.notify_all()
                 return desk.ready.popleft()
@@ -275,15 +266,6 @@ class GroupReader(Iterator[FrameGroup]):
             failure, desk.failure = desk.failure, None
             raise failure
         raise StopIteration
-
-    @property
-    def reading(self) -> int:
-        """How many groups are being read, or are complete and not taken; at least one until all have been taken."""
-        return self._desk.reading
-
-    def stop(self) -> None:
-        """End the iteration and the reading, also for a consumer that waits. Any thread may call it; does not block."""
-        self._desk.halt()
 
     def close(self) -> None:
         """Stop the readers, close the files and give back all frames that nobody has taken. Any thread may call it."""

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from sampling import exact, video
+from sampling.pixels import image_bytes
 from sampling.source import Source
 from sampling.video import ByteBudget, FrameGroup, GroupReader, VideoError, read_groups
 from tests.sampling.video_files import FRONT, PYRAMID, RECIPES, Recipe, frame_times, make, number_of, spoil
 
 SIZE = (192, 144)
-FRAME_BYTES = SIZE[0] * SIZE[1] * 4
+FRAME_BYTES = image_bytes(*SIZE)
 LONG = Recipe("long", "mp4", frames=400, gop=50, options=PYRAMID)
 SPOILT = Recipe("spoilt", "mp4", container=FRONT, gop=30, options=PYRAMID, damage=spoil(0.5, 1500, seed=1))
 
@@ -77,11 +78,12 @@ class LiveImages:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.most = 0
+        self.lock = threading.RLock()
         make_image = Source.image
 
         def counted(source: Source, frame: Any) -> Image.Image:
             image = make_image(source, frame)
-            size = image.width * image.height * 4
+            size = image_bytes(image.width, image.height)
             self.add(size)
             weakref.finalize(image, self.add, -size)
             return image
@@ -89,8 +91,9 @@ class LiveImages:
         monkeypatch.setattr(Source, "image", counted)
 
     def add(self, size: int) -> None:
-        self.now += size
-        self.most = max(self.most, self.now)
+        with self.lock:
+            self.now += size
+            self.most = max(self.most, self.now)
 
 
 class Spy:
@@ -162,10 +165,11 @@ def test_no_more_bytes_of_images_exist_than_the_budget_allows(
         until(lambda: budget.waiting > 0)
         taken = []
         for group in reader:
-            with group:
-                assert live.most <= budget.limit
-                taken.append((group.index, numbers(group)))
-            del group
+            taken.append((group.index, numbers(group)))
+            hold = group.hold
+            del group  # the images, before their bytes are given back
+            assert hold is not None
+            hold.release()
     assert sorted(taken) == [(index, [*range(4 * index, 4 * index + 4)]) for index in range(100)]
     assert 8 * FRAME_BYTES <= budget.peak <= budget.limit
     assert live.most <= budget.limit
@@ -180,9 +184,11 @@ def test_the_budget_is_shared_by_calls(long_video: Path, monkeypatch: pytest.Mon
         with read_groups(long_video, chunks(200, 6), budget=budget, readers=2) as reader:
             count = 0
             for group in reader:
-                with group:
-                    count += 1
+                hold = group.hold
                 del group
+                assert hold is not None
+                hold.release()
+                count += 1
             counts.append(count)
 
     threads = [threading.Thread(target=consume, daemon=True) for _ in range(4)]
