@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sampling.source import Landing, Source
 
-LONGEST_RUN_MS = 10_000
+LONGEST_RUN_MS = 4000
 
 
 @dataclass(eq=False)
@@ -61,9 +61,8 @@ class Plan:
     A request may join a run if the pictures it asks for are the same there as after a seek of its own: because that
     seek comes down where the run starts, or on a closed key frame within the run.
 
-    :param longest: ticks that a run may grow to by taking in requests that only begin after the others end; it leaves
-        work for other readers
-
+    :param longest: ticks after whose lapse a run goes on to no further key frame for requests that only begin after
+        the others end; it leaves work for other readers
     :param failed: runs in which the quick way gave up; after a few in vain it is not tried again
     """
 
@@ -99,7 +98,7 @@ class Plan:
             while rest < len(self.pending):
                 request = self.pending[rest]
                 overlaps = request.first <= end
-                if self._quick(request, source) and self._joins(request, first, end):
+                if self._quick(request, source) and self._joins(request, run, end):
                     run.requests.append(self.pending.pop(rest))
                     end = max(end, request.last)
                 elif overlaps:
@@ -121,12 +120,16 @@ class Plan:
             if self.failed >= 4 and self.failed > self.succeeded:
                 self.quick = False
 
-    def _joins(self, request: Request, first: Request, end: int) -> bool:
-        landing = request.landing
-        if landing is None or landing.pts is None or landing == first.landing:
-            return landing is not None
-        grows = request.first > end
-        return landing.closed and landing.pts <= end and not (grows and end - first.first > self.longest)
+    def _joins(self, request: Request, run: Run, end: int) -> bool:
+        """Whether a request gets its own pictures in a run that decodes up to `end`, and is no burden to it."""
+        start, latest, landing = run.requests[0].landing, run.requests[-1].landing, request.landing
+        if start is None or start.pts is None or landing is None or landing.pts is None:
+            return False
+        if landing == start:
+            return True
+        if not landing.closed or landing.pts > end:
+            return False
+        return request.first <= end or landing == latest or landing.pts - start.pts <= self.longest
 
     def _quick(self, request: Request, source: Source) -> bool:
         if not self.quick:
