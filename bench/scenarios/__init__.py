@@ -2,5 +2,5 @@
 
 # In the order of `python -m bench all`; those that share an engine follow each other.
 SCENARIOS = {
-    "frames": "bench.frames",
+    "frames": "bench.scenarios.frames",
 }
