@@ -4,26 +4,36 @@ PYTHON ?= python3
 FLAVOUR ?=
 PORT ?= 5000
 ARGS ?=
+PIPX ?= pipx run
 IN_VENV := .venv/bin/python
 export FLAVOUR
 
-.PHONY: help setup test check format serve demo
+.PHONY: help setup lock audit test check format serve demo
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
-	@echo 'Variables: PYTHON=python3.12 and FLAVOUR=cpu|cuda (setup), PORT=5000 (serve), ARGS="..." (test, serve, demo)'
+	@echo 'Variables: PYTHON=python3.12 and FLAVOUR=cpu|cuda (setup), PORT=5000 (serve), ARGS="..." (lock, test, serve, demo)'
 
 setup:  ## make .venv, or bring it up to date
 	@"$(PYTHON)" -m scripts.setup_venv
 
+lock:  ## make the lock files from the requirements; ARGS=--upgrade takes the newest versions
+	$(IN_VENV) -m scripts.lock $(ARGS)
+
 test: setup  ## run the tests
 	$(IN_VENV) -m pytest $(ARGS)
 
-check: setup  ## formatting, lint and types
+check: setup  ## formatting, lint, types, Containerfile and workflows
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m mypy
+	.venv/bin/hadolint Containerfile
+	.venv/bin/zizmor --offline --quiet --no-progress .github
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+audit:  ## look for known vulnerabilities of the locked packages; needs pipx, and no .venv
+	$(PIPX) pip-audit==2.10.1 --strict --disable-pip --require-hashes -r locks/cuda.txt
 
 format: setup  ## put the code into the form that `check` wants
 	$(IN_VENV) -m ruff format

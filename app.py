@@ -21,6 +21,7 @@ from captioning.call import fit_notes, run
 from captioning.callwarnings import CallWarnings
 from captioning.parameters import Framing, Parameters, decoding_of
 from captioning.plan import plan
+from captioning.running import RunningCall, current
 from captioning.settings import CaptioningSettings
 from captioning.writing import write
 from configuration import SettingsError, refuse_unknown_variables
@@ -84,27 +85,25 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :param parameters: refined parameters
         :raises ValueError: if a parameter or the MMIF can't be used
         :raises CaptioningFailed: if there were TimeFrames to caption and all failed
+        :raises CallCancelled: if the call is not to go on
         :raises EngineError: if the engine is not there
         """
+        running = current() or RunningCall()
         asked = Parameters.of(parameters)
         self._check_resolution(asked.framing)
+        running.check()
         work = plan(mmif, asked)
-        warnings = work.warnings
-        if work.tasks or work.failures:
-            if work.tasks:
-                self.engine.start()
-            conversation = self._conversation(asked)
-            call = self.engine.open_call()
-            try:
-                outcome = run(work, asked, conversation, call, self.frame_budget, self.report_progress)
-            finally:
-                call.cancel()  # what is still in flight when the call fails is nobody's any more
-            warnings = outcome.warnings
+        if work.tasks:
+            self.engine.start()
+        call = self.engine.open_call(background=running.background)
+        conversation = self._conversation(asked)
+        outcome = run(work, asked, conversation, call, self.frame_budget, self.report_progress, running)
+        if outcome.captions:
             view = mmif.new_view()
             self.sign_view(view, parameters)
             write(view, outcome.captions)
-        for warning in warnings:
-            clams.app.warnings.warn(warning, CaptionWarning, stacklevel=1)
+        for warning in outcome.warnings:
+            clams.app.warnings.warn(warning)
         return mmif
 
     def generate(
@@ -154,7 +153,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         completions = [future.result() for future in futures]
         for number, (group, completion) in enumerate(zip(groups, completions), start=1):
             for note in fit_notes(f"Prompt {number}", len(group), completion.fit):
-                clams.app.warnings.warn(note, CaptionWarning, stacklevel=2)
+                clams.app.warnings.warn(note, stacklevel=2)
         return [completion.text for completion in completions]
 
     def set_error_view(self, mmif: str | bytes | dict[str, Any] | Mmif, **runtime_conf: list[str]) -> Mmif:
@@ -218,10 +217,6 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             }
 
         return profiled
-
-
-class CaptionWarning(UserWarning):
-    """Something about a TimeFrame that the caller should know."""
 
 
 def get_app() -> SmolVLM2Captioner:

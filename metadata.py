@@ -1,9 +1,11 @@
 """
 The metadata of the app.
 
-The CLAMS SDK and its tools look for this file by its name. It imports neither torch nor vllm.
+The CLAMS SDK and its tools look for this file by its name. It imports neither torch nor vllm. The app directory runs it
+with the SDK and nothing else installed.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,7 @@ from clams.appmetadata import AppMetadata, generate_app_version
 from mmif import AnnotationTypes, DocumentTypes
 from pydantic import AnyHttpUrl
 
-from engine.settings import EngineSettings
-from models import choose
+from engine.checkpoint import MODEL_ID, REVISION
 
 NAME = "SmolVLM2 Captioner"
 IDENTIFIER = "smolvlm2-captioner"
@@ -117,7 +118,7 @@ def appmetadata() -> AppMetadata:
 
     :raises SettingsError: if the configured model is none that can run
     """
-    model = choose(EngineSettings.read().model)
+    model, revision = _model()
     metadata = AppMetadata(
         name=NAME,
         description=DESCRIPTION,
@@ -125,7 +126,7 @@ def appmetadata() -> AppMetadata:
         app_version=generate_app_version(Path(__file__).resolve().parent),
         identifier=IDENTIFIER,
         url=URL,
-        analyzer_versions={model.id: model.revision},
+        analyzer_versions={model: revision},
         analyzer_license="Apache 2.0",
         est_gpu_mem_min=5000,
         est_gpu_mem_typ=7000,
@@ -155,6 +156,17 @@ def appmetadata() -> AppMetadata:
     for own in OWN_PARAMETERS:
         metadata.add_parameter(**own)
     return metadata
+
+
+def _model() -> tuple[str, str]:
+    """Name and revision of the model that is configured; the pinned one where settings can't be read."""
+    if find_spec("pydantic_settings") is None:
+        return MODEL_ID, REVISION
+    from engine.settings import EngineSettings
+    from models import choose
+
+    model = choose(EngineSettings.read().model)
+    return model.id, model.revision
 
 
 def _add_input_and_output(metadata: AppMetadata) -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from configuration import SettingsError
-from engine.model import MODEL_ID, PINNED, Model, model_in
+from engine.checkpoint import MODEL_ID
+from engine.model import PINNED, Model, model_in
 
 DEMO = Path(__file__).parent / "demo" / "model"
 

@@ -34,16 +34,15 @@ class CallWarnings:
         finally:
             _recording.reset(token)
 
-    def warn(self, message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
+    def warn(self, message: str | Warning, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
         """Warn the call that is running; no filter of the process can hold it back or raise it."""
         collected = _recording.get()
         if collected is None:
             warnings.warn(message, category, stacklevel + 1)
             return
         caller = sys._getframe(stacklevel)
-        collected.append(
-            warnings.WarningMessage(category(message), category, caller.f_code.co_filename, caller.f_lineno)
-        )
+        warning = message if isinstance(message, Warning) else category(message)
+        collected.append(warnings.WarningMessage(warning, type(warning), caller.f_code.co_filename, caller.f_lineno))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(warnings, name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from captioning.plan import Task
+from captioning.running import RunningCall
 from sampling.timepoints import Instant
 from sampling.video import ByteBudget, FrameGroup, VideoError, read_groups
 
@@ -38,11 +39,12 @@ class Frames:
             self.group.release()
 
 
-def read(tasks: Sequence[Task], budget: ByteBudget) -> Generator[Frames, None, None]:
+def read(tasks: Sequence[Task], budget: ByteBudget, running: RunningCall) -> Generator[Frames, None, None]:
     """
     Read the frames of ``tasks``, one video after the other, ahead of whoever takes them.
 
     :param budget: bytes that frames may hold, shared by all calls
+    :param running: ends the reading when it is cancelled
     :returns: the frames of each task, as soon as they are complete, roughly in time order within a video; closing the
         generator stops the readers
     """
@@ -50,15 +52,20 @@ def read(tasks: Sequence[Task], budget: ByteBudget) -> Generator[Frames, None, N
     for index, task in enumerate(tasks):
         by_path.setdefault(str(task.path), []).append(index)
     for path, indices in by_path.items():
+        if running.reason:
+            return
         left = set(indices)
         instants = [[instant.ms for instant in tasks[index].instants] for index in indices]
         try:
-            with read_groups(path, instants, budget=budget) as groups:
+            with read_groups(path, instants, budget=budget) as groups, running.on_cancel(groups.stop):
+                running.reader = groups
                 for group in groups:
                     index = indices[group.index]
                     left.discard(index)
                     yield _frames(index, tasks[index], group)
         except VideoError as error:
+            if running.reason:
+                return
             for index in sorted(left):
                 yield Frames(index, tasks[index], (), (), (), tuple(i.ms for i in tasks[index].instants), str(error))
 

@@ -1,6 +1,6 @@
 """The TimeFrames of a MMIF to the prompts of a call. Decodes nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mmif.utils.timeunit_helper import convert
 from mmif.utils.video_document_helper import get_framerate
 
 from captioning.parameters import Parameters
+from captioning.warning import CaptionWarning, Cause
 from sampling.timepoints import Instant, Segment, instants
 
 
@@ -47,7 +48,7 @@ class Plan:
     """
 
     tasks: list[Task] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[CaptionWarning] = field(default_factory=list)
     failures: int = 0
 
 
@@ -69,7 +70,7 @@ def plan(mmif: Mmif, parameters: Parameters) -> Plan:
             continue
         except (ValueError, KeyError, TypeError) as error:
             made.failures += 1
-            made.warnings.append(f"TimeFrame {time_frame.id} was not captioned: {_text(error)}.")
+            made.warnings.append(not_captioned([time_frame.id], f"{_text(error)}.", Cause.UNUSABLE_TIME_FRAME))
             continue
         except (OSError, RuntimeError) as error:
             missing.setdefault(str(error), []).append(time_frame.id)
@@ -78,20 +79,24 @@ def plan(mmif: Mmif, parameters: Parameters) -> Plan:
             made.tasks.extend(_chunks(task, parameters))
         else:
             made.warnings.append(
-                f"TimeFrame {time_frame.id} was skipped: it has no representatives. "
-                'Set tfSamplingMode to "single" or "all" to caption it.'
+                CaptionWarning(
+                    f"TimeFrame {time_frame.id} was skipped: it has no representatives. "
+                    'Set tfSamplingMode to "single" or "all" to caption it.',
+                    Cause.NO_REPRESENTATIVES,
+                )
             )
     for reason, skipped in missing.items():
         made.failures += len(skipped)
-        made.warnings.append(not_captioned(skipped, reason))
+        made.warnings.append(not_captioned(skipped, reason, Cause.UNREADABLE_VIDEO))
     return made
 
 
-def not_captioned(time_frames: list[str], reason: str) -> str:
-    """Word the warning that ``time_frames`` have no caption, all for the same reason."""
-    if len(time_frames) == 1:
-        return f"TimeFrame {time_frames[0]} was not captioned: {reason}"
-    return f"{len(time_frames)} TimeFrames were not captioned ({', '.join(time_frames)}): {reason}"
+def not_captioned(time_frames: Iterable[str], reason: str, cause: Cause) -> CaptionWarning:
+    """Word the warning that ``time_frames`` have no caption, all for the same reason; one may be named repeatedly."""
+    names = list(dict.fromkeys(time_frames))
+    if len(names) == 1:
+        return CaptionWarning(f"TimeFrame {names[0]} was not captioned: {reason}", cause)
+    return CaptionWarning(f"{len(names)} TimeFrames were not captioned ({', '.join(names)}): {reason}", cause)
 
 
 class _NotAVideo(Exception):
@@ -109,12 +114,10 @@ def _selected(mmif: Mmif, labels: frozenset[str], made: Plan) -> Iterator[Annota
                 any_matched = True
                 yield time_frame
     if not any_matched:
+        text = "The input has no TimeFrame; run an app that finds segments first."
         if found:
-            made.warnings.append(
-                f"No TimeFrame has the label {_listed(labels)}; the input has {_listed(found)}. See tfLabels."
-            )
-        else:
-            made.warnings.append("The input has no TimeFrame; run an app that finds segments first.")
+            text = f"No TimeFrame has the label {_listed(labels)}; the input has {_listed(found)}. See tfLabels."
+        made.warnings.append(CaptionWarning(text, Cause.NOTHING_SELECTED))
 
 
 def _listed(labels: frozenset[str] | set[str]) -> str:

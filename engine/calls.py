@@ -1,6 +1,7 @@
 """The prompts of one call on their way through the engine."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,12 +17,19 @@ class Prompt:
         self.request = request
         self.lane = lane
         self.future: Future[Completion] = Future()
+        self.context = contextvars.copy_context()  # of the call, whichever call's thread it is that sets it going
         self.task: asyncio.Task[None] | None = None
         self.priority = 0  # in vLLM's scheduler; lower goes first
         self.in_vllm = False
         self.since = 0.0  # by time.monotonic(): when its present stage began
         self.further: asyncio.Future[None] | None = None  # done when its next turn may be prepared
         self.deaths = 0  # that it was in vLLM at
+        self.future.add_done_callback(_notify_waiters)
+
+
+def _notify_waiters(future: "Future[Completion]") -> None:
+    if future.cancelled():
+        future.set_running_or_notify_cancel()  # concurrent.futures.wait takes no notice of cancelling alone
 
 
 class EngineCall:
@@ -31,33 +39,39 @@ class EngineCall:
     Made by :meth:`engine.engine.Engine.open_call`.
     """
 
-    def __init__(self, submit: Callable[[Request, Lane[Prompt]], "Future[Completion]"], background: bool) -> None:
+    def __init__(self, submit: Callable[[Prompt], None], background: bool) -> None:
         self._submit = submit
         self._lane: Lane[Prompt] = Lane(background)
         self._lock = threading.Lock()
-        self._futures: set[Future[Completion]] = set()
+        self._prompts: set[Prompt] = set()
         self._cancelled = False
+
+    @property
+    def generating(self) -> int:
+        """How many of the call's prompts are in vLLM."""
+        with self._lock:
+            return sum(prompt.in_vllm for prompt in self._prompts)
 
     def submit(self, request: Request) -> "Future[Completion]":
         """Put a request in flight; see :meth:`engine.engine.Engine.submit`. Cancelled at once if the call is."""
+        prompt = Prompt(request, self._lane)
         with self._lock:
             if self._cancelled:
-                future: Future[Completion] = Future()
-                future.cancel()
-                return future
-            future = self._submit(request, self._lane)
-            self._futures.add(future)
-        future.add_done_callback(self._forget)
-        return future
+                prompt.future.cancel()
+                return prompt.future
+            self._prompts.add(prompt)
+        prompt.future.add_done_callback(lambda _: self._forget(prompt))
+        self._submit(prompt)
+        return prompt.future
 
     def cancel(self) -> None:
         """Take all prompts of the call out of the engine, wherever they are, and let none in any more. Idempotent."""
         with self._lock:
             self._cancelled = True
-            futures = list(self._futures)
-        for future in futures:
-            future.cancel()
+            prompts = list(self._prompts)
+        for prompt in prompts:
+            prompt.future.cancel()
 
-    def _forget(self, future: "Future[Completion]") -> None:
+    def _forget(self, prompt: Prompt) -> None:
         with self._lock:
-            self._futures.discard(future)
+            self._prompts.discard(prompt)

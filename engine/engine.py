@@ -20,7 +20,7 @@ from engine.generation import Generation
 from engine.model import Model, fetch
 from engine.request import Completion, Request
 from engine.settings import EngineSettings, prepare_environment
-from engine.window import Lane, Window
+from engine.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -179,17 +179,15 @@ class Engine:
         self._answering = Answering(self._processor, self.context)
         await asyncio.wait_for(self._answering.warm_up(generation), _WARM_UP_SECONDS)
 
-    def _submit(self, request: Request, lane: Lane[Prompt]) -> "Future[Completion]":
-        prompt = Prompt(request, lane)
+    def _submit(self, prompt: Prompt) -> None:
         if self._state not in ("ready", "restarting"):
-            prompt.future.set_exception(self._unavailable())
-            return prompt.future
+            _refuse(prompt, self._unavailable())
+            return
         prompt.future.add_done_callback(lambda future: self._withdraw(prompt) if future.cancelled() else None)
         try:
             self._loop.call_soon_threadsafe(self._add, prompt)
         except RuntimeError:  # closed between the lines
-            prompt.future.set_exception(self._unavailable())
-        return prompt.future
+            _refuse(prompt, self._unavailable())
 
     def _unavailable(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine takes no prompts: it is {self._state}.")
@@ -222,7 +220,7 @@ class Engine:
                 prompt.further.set_result(None)
                 prompt.further = None
             else:
-                prompt.task = self._loop.create_task(self._run(prompt))
+                prompt.task = self._loop.create_task(self._run(prompt), context=prompt.context)
 
     async def _run(self, prompt: Prompt) -> None:
         generation = self._generation
@@ -243,10 +241,10 @@ class Engine:
     def _finish(self, prompt: Prompt, outcome: Completion | Exception) -> None:
         self._window.leave(prompt)
         self._prompts.discard(prompt)
-        with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
-            if isinstance(outcome, Exception):
-                prompt.future.set_exception(outcome)
-            else:
+        if isinstance(outcome, Exception):
+            _refuse(prompt, outcome)
+        else:
+            with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
                 prompt.future.set_result(outcome)
         self._pump()
 
@@ -362,6 +360,11 @@ class _Passage:
         self._prompt.since = time.monotonic()
         self._window.prepared(self._prompt)
         self._pump()
+
+
+def _refuse(prompt: Prompt, error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
+        prompt.future.set_exception(error)
 
 
 def _nobody_minds() -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configuration import SettingsError
+from engine.checkpoint import MODEL_ID, REVISION
 
-MODEL_ID = "HuggingFaceTB/SmolVLM2-2.2B-Instruct"
-REVISION = "482adb5"
 ARCHITECTURE = "SmolVLMForConditionalGeneration"
 
 # What a folder must hold before an engine is built on it; the weights may be split over several files.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from configuration import Settings
+from engine.checkpoint import MODEL_ID
 from engine.hardware import gpus
-from engine.model import MODEL_ID
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import AsyncEngineArgs

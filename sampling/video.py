@@ -132,12 +132,22 @@ class _Desk:
         """Whether the readers are to stop."""
         return self._stopped.is_set()
 
-    def stop(self) -> None:
-        """Have the readers stop, and give back what waits to be taken."""
+    @property
+    def reading(self) -> int:
+        """How many groups hold bytes, complete or not; one while nobody has got that far."""
+        return max(len(self._holds) + len(self.ready), min(self.left, 1))
+
+    def halt(self) -> None:
+        """Have the readers stop, and the consumer not wait any longer."""
         self._stopped.set()
         self.budget.wake()
         with self.changed:
             self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Have the readers stop, wait until they have, and give back what waits to be taken."""
+        self.halt()
+        with self.changed:
             waiting, threads = list(self.ready), list(self.threads)
             self.ready.clear()
         for group in waiting:
@@ -257,7 +267,7 @@ class GroupReader(Iterator[FrameGroup]):
         desk = self._desk
         with desk.changed:
             desk.changed.wait_for(lambda: desk.ready or desk.failure or desk.stopped() or not desk.left)
-            if desk.ready:
+            if desk.ready and not desk.stopped():
                 desk.left -= 1
                 desk.changed.notify_all()
                 return desk.ready.popleft()
@@ -266,6 +276,15 @@ class GroupReader(Iterator[FrameGroup]):
             failure, desk.failure = desk.failure, None
             raise failure
         raise StopIteration
+
+    @property
+    def reading(self) -> int:
+        """How many groups are being read, or are complete and not taken; at least one until all have been taken."""
+        return self._desk.reading
+
+    def stop(self) -> None:
+        """End the iteration and the reading, also for a consumer that waits. Any thread may call it; does not block."""
+        self._desk.halt()
 
     def close(self) -> None:
         """Stop the readers, close the files and give back all frames that nobody has taken. Any thread may call it."""

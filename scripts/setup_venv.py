@@ -28,7 +28,7 @@ def main():
         return 1
     from scripts import build_venv
 
-    return build_venv.main()
+    return build_venv.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@ import logging
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from clams import Restifier
+from clams.restify import ClamsHTTPApi
 from flask import Flask, Response, jsonify, request
 
+from captioning.running import CallCancelled, Reason, RunningCall
 from engine.engine import Engine
 from engine.errors import EngineError
+from serving.calls import Calls
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -20,6 +24,13 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 10
 _WORKER_BOOT_ERROR = 3  # gunicorn's: the arbiter ends with this code, too, instead of trying another worker
+
+# What is answered to a call that was cancelled. 499 is nginx's, and for the log alone: nobody is there to read it.
+_CANCELLED = {
+    Reason.CLIENT_GONE: ("The client closed the connection before the answer.", 499),
+    Reason.DELETED: ("The call was cancelled by the operator; nothing was done. Ask before sending it again.", 409),
+    Reason.DRAINING: ("The server is shutting down; the call was cancelled, nothing was done. Send it again.", 503),
+}
 
 
 def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, production: bool) -> None:
@@ -53,7 +64,27 @@ def restified(app: "SmolVLM2Captioner") -> Restifier:
     """Make the SDK's HTTP front of ``app``, with health endpoints, and refusing work that the engine can't take now."""
     http = Restifier(app)
     _guard(http.flask_app, app.engine)
+    _follow_calls(http.flask_app, Calls())
     return http
+
+
+def _follow_calls(flask_app: Flask, calls: Calls) -> None:
+    """Put a call in flight around each run of the SDK's view that does work."""
+    endpoint = ClamsHTTPApi.__name__.lower()  # flask_restful's choice
+    view = flask_app.view_functions[endpoint]
+
+    @wraps(view)
+    def followed(**arguments: Any) -> Any:
+        if request.method not in ("POST", "PUT"):
+            return view(**arguments)
+        call = RunningCall()
+        with calls.running(call):
+            try:
+                return view(**arguments)
+            except CallCancelled as cancelled:
+                return _cancelled(cancelled.reason)
+
+    flask_app.view_functions[endpoint] = followed
 
 
 def _guard(flask_app: Flask, engine: Engine) -> None:
@@ -76,6 +107,15 @@ def _guard(flask_app: Flask, engine: Engine) -> None:
         except UnicodeDecodeError as error:  # the SDK decodes before it watches for errors
             return Response(f"Invalid input data. The body is not UTF-8: {error}", 500, mimetype="text/plain")
         return None
+
+
+def _cancelled(reason: Reason) -> Response:
+    text, code = _CANCELLED[reason]
+    response = jsonify(error=text, cause=reason)
+    response.status_code = code
+    if code == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def _unavailable(engine: Engine) -> Response:

@@ -1,6 +1,8 @@
 """A call's window on the real engine: 40 TimeFrames of uneven length."""
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -9,9 +11,11 @@ import pytest
 from mmif import Mmif
 
 from app import SmolVLM2Captioner
-from captioning.call import CaptioningFailed, run
+from captioning.call import CaptioningFailed, Outcome, TakesPrompts, run
 from captioning.parameters import Parameters
 from captioning.plan import Plan, plan
+from captioning.running import CallCancelled, Reason, RunningCall
+from captioning.warning import Cause
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast, Segment, render
 from engine.request import Completion, Request
@@ -29,7 +33,7 @@ class Watched:
     """The real engine, and what was in flight in it at every moment."""
 
     def __init__(self, captioner: SmolVLM2Captioner) -> None:
-        self._engine = captioner.engine
+        self._engine = captioner.engine.open_call()
         self._lock = threading.Lock()
         self.in_flight: list[int] = []
         self.events: list[tuple[str, int]] = []
@@ -46,6 +50,13 @@ class Watched:
         future = self._engine.submit(request)
         future.add_done_callback(lambda _: self._done(number))
         return future
+
+    @property
+    def generating(self) -> int:
+        return self._engine.generating
+
+    def cancel(self) -> None:
+        self._engine.cancel()
 
     def _done(self, number: int) -> None:
         with self._lock:
@@ -64,20 +75,52 @@ def prepared(captioner: SmolVLM2Captioner, broadcast: Broadcast, **refined: Any)
     return plan(Mmif(swt_mmif(broadcast)), parameters), parameters
 
 
+def ask(
+    captioner: SmolVLM2Captioner,
+    work: Plan,
+    parameters: Parameters,
+    *,
+    engine: TakesPrompts | None = None,
+    budget: ByteBudget | None = None,
+    running: RunningCall | None = None,
+    report_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    return run(
+        work,
+        parameters,
+        captioner._conversation(parameters),
+        engine or captioner.engine.open_call(),
+        budget or ByteBudget(),
+        report_progress,
+        running or RunningCall(),
+    )
+
+
 @pytest.mark.parametrize("size", [1, 4, 16])
 def test_so_many_in_flight_and_results_in_order(captioner: SmolVLM2Captioner, uneven: Broadcast, size: int) -> None:
     work, parameters = prepared(captioner, uneven, parallelPrompts=size)
     watched = Watched(captioner)
     progress: list[tuple[int, int]] = []
     budget = ByteBudget(64 * 1024**2)
-    conversation = captioner._conversation(parameters)
-    outcome = run(work, parameters, conversation, watched, budget, lambda done, total: progress.append((done, total)))
+    running = RunningCall()
+    outcome = ask(
+        captioner,
+        work,
+        parameters,
+        engine=watched,
+        budget=budget,
+        running=running,
+        report_progress=lambda done, total: progress.append((done, total)),
+    )
     assert len(watched.in_flight) == 40
     assert max(watched.in_flight) == size
     assert [caption.task.time_frame for caption in outcome.captions] == [f"v_1:tf_{n}" for n in range(1, 41)]
     for caption in outcome.captions:
         assert caption.completion.text == uneven.expected_caption([instant.ms for instant in caption.instants])
     assert progress == [(done, 40) for done in range(41)]
+    assert (running.total, running.done, running.captions) == (40, 40, 40)
+    assert running.frames == sum(len(caption.instants) for caption in outcome.captions)
+    assert running.stages == (0, 0, 0, 0)
     assert outcome.warnings == []
     assert budget.held == 0
 
@@ -87,7 +130,7 @@ def test_a_slow_prompt_does_not_hold_the_window_up(captioner: SmolVLM2Captioner,
     short = [task for task in work.tasks if len(task.instants) == 1]
     work.tasks = [replace(short[0], instants=short[0].instants * 12), *short[1:]]  # twelve phrases, then one each
     watched = Watched(captioner)
-    run(work, parameters, captioner._conversation(parameters), watched, ByteBudget(), lambda done, total: None)
+    ask(captioner, work, parameters, engine=watched)
     assert watched.events[0] == ("in", 0)
     passed = watched.events[: watched.events.index(("out", 0))]
     others = [number for kind, number in passed if kind == "out"]
@@ -99,9 +142,7 @@ def test_frames_never_hold_more_than_the_budget(captioner: SmolVLM2Captioner, un
     work, parameters = prepared(captioner, uneven, parallelPrompts=16)
     largest = max(len(task.instants) for task in work.tasks)
     budget = ByteBudget(largest * 320 * 240 * 4)  # just the largest prompt's
-    outcome = run(
-        work, parameters, captioner._conversation(parameters), captioner.engine, budget, lambda done, total: None
-    )
+    outcome = ask(captioner, work, parameters, budget=budget)
     assert len(outcome.captions) == 40
     assert 0 < budget.peak <= budget.limit
     assert budget.held == 0
@@ -110,11 +151,113 @@ def test_frames_never_hold_more_than_the_budget(captioner: SmolVLM2Captioner, un
 def test_when_all_fail_the_call_fails_and_says_why(captioner: SmolVLM2Captioner, uneven: Broadcast) -> None:
     work, parameters = prepared(captioner, uneven, prompt=["What is <image>?"])
     with pytest.raises(CaptioningFailed, match="None of the TimeFrames could be captioned.*<image> stands for a frame"):
-        run(
-            work,
-            parameters,
-            captioner._conversation(parameters),
-            captioner.engine,
-            ByteBudget(),
-            lambda done, total: None,
-        )
+        ask(captioner, work, parameters)
+
+
+class Asked:
+    """A call on a thread of its own, and what it has come to."""
+
+    def __init__(self, captioner: SmolVLM2Captioner, work: Plan, parameters: Parameters, budget: ByteBudget) -> None:
+        self.running = RunningCall()
+        self.outcome: Outcome | BaseException
+
+        def work_through() -> None:
+            try:
+                self.outcome = ask(captioner, work, parameters, budget=budget, running=self.running)
+            except BaseException as error:
+                self.outcome = error
+
+        self._thread = threading.Thread(target=work_through, daemon=True)
+        self._thread.start()
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            assert self._thread.is_alive()
+            time.sleep(0.001)
+
+    def end(self) -> Outcome | BaseException:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self.outcome
+
+
+def nothing_is_left(captioner: SmolVLM2Captioner, budget: ByteBudget) -> None:
+    engine = captioner.engine
+    while engine.in_flight or engine.unfinished_in_vllm:  # it is told on a thread of its own
+        time.sleep(0.001)
+    assert budget.held == 0
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("frames-", "deadline-"))] == []
+
+
+@pytest.mark.parametrize("reason", [Reason.CLIENT_GONE, Reason.DELETED, Reason.DRAINING])
+def test_cancelled_while_its_prompts_wait_and_generate(
+    captioner: SmolVLM2Captioner, uneven: Broadcast, reason: Reason
+) -> None:
+    work, parameters = prepared(captioner, uneven, parallelPrompts=40)
+    budget = ByteBudget()
+    asked = Asked(captioner, work, parameters, budget)
+    asked.until(lambda: asked.running.stages.waiting > 0 and asked.running.stages.generating > 0)
+    assert asked.running.cancel(reason)
+    assert not asked.running.cancel(Reason.DEADLINE)
+    error = asked.end()
+    assert isinstance(error, CallCancelled)
+    assert error.reason is reason
+    assert asked.running.done < 40
+    nothing_is_left(captioner, budget)
+
+
+def test_cancelled_while_a_reader_waits_for_bytes(captioner: SmolVLM2Captioner, uneven: Broadcast) -> None:
+    work, parameters = prepared(captioner, uneven)
+    budget = ByteBudget(1)
+    assert budget.try_acquire(1)  # by another call
+    asked = Asked(captioner, work, parameters, budget)
+    asked.until(lambda: budget.waiting > 0)
+    assert asked.running.stages == (39, 1, 0, 0)
+    asked.running.cancel(Reason.CLIENT_GONE)
+    assert isinstance(asked.end(), CallCancelled)
+    assert budget.waiting == 0
+    budget.release(1)
+    nothing_is_left(captioner, budget)
+
+
+def test_cancelled_before_it_begins(captioner: SmolVLM2Captioner, uneven: Broadcast) -> None:
+    work, parameters = prepared(captioner, uneven)
+    running, budget = RunningCall(), ByteBudget()
+    running.cancel(Reason.DELETED)
+    with pytest.raises(CallCancelled):
+        ask(captioner, work, parameters, running=running, budget=budget)
+    assert (running.submitted, budget.peak) == (0, 0)
+
+
+def test_at_its_deadline_a_call_returns_what_is_done_and_names_the_rest(
+    captioner: SmolVLM2Captioner, uneven: Broadcast
+) -> None:
+    work, parameters = prepared(captioner, uneven, parallelPrompts=4)
+    running, budget = RunningCall(seconds=3600), ByteBudget()
+
+    def progress(done: int, _: int) -> None:
+        if done == 10:
+            running.cancel(Reason.DEADLINE)
+
+    outcome = ask(captioner, work, parameters, running=running, budget=budget, report_progress=progress)
+    done = [caption.task.time_frame for caption in outcome.captions]
+    assert 10 <= len(done) < 40
+    for caption in outcome.captions:
+        assert caption.completion.text == uneven.expected_caption([instant.ms for instant in caption.instants])
+    (warning,) = outcome.warnings
+    left = [task.time_frame for task in work.tasks if task.time_frame not in done]
+    assert warning.cause is Cause.DEADLINE
+    assert str(warning).startswith(
+        f"{len(left)} TimeFrames were not captioned ({', '.join(left)}): the call's time of 3600 s"
+    )
+    assert running.warnings == {Cause.DEADLINE: 1}
+    nothing_is_left(captioner, budget)
+
+
+def test_a_call_without_time_fails_and_says_so(captioner: SmolVLM2Captioner, uneven: Broadcast) -> None:
+    work, parameters = prepared(captioner, uneven)
+    running, budget = RunningCall(seconds=0), ByteBudget()
+    with pytest.raises(CaptioningFailed, match="40 TimeFrames were not captioned .* the call's time of 0 s was over"):
+        ask(captioner, work, parameters, running=running, budget=budget)
+    assert running.reason is Reason.DEADLINE
+    nothing_is_left(captioner, budget)

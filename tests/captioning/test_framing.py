@@ -105,7 +105,7 @@ def test_what_fits_is_not_worth_a_word() -> None:
 
 def test_what_was_changed_is_told() -> None:
     notes = fit_notes("TimeFrame x (part 2)", 8, Fit(768, 1536, 99, 200, 4000))
-    assert notes == [
+    assert [str(note) for note in notes] == [
         "TimeFrame x (part 2): its 8 frames were shrunk from 1536 to 768 px to fit into the model's context. "
         "A smaller maxImagesPerPrompt keeps more detail.",
         "TimeFrame x (part 2): maxNewTokens was reduced from 200 to 99, the room that its prompt leaves in the model's "

@@ -7,6 +7,7 @@ from mmif import Mmif
 
 from captioning.parameters import Parameters
 from captioning.plan import Plan, plan
+from captioning.warning import Cause
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast, Segment, render
 from metadata import appmetadata
@@ -26,6 +27,10 @@ def parameters(**refined: Any) -> Parameters:
 
 def planned(mmif: str | Mmif, **refined: Any) -> Plan:
     return plan(mmif if isinstance(mmif, Mmif) else Mmif(mmif), parameters(**refined))
+
+
+def said(made: Plan) -> list[tuple[Cause, str]]:
+    return [(warning.cause, str(warning)) for warning in made.warnings]
 
 
 def points(made: Plan) -> list[list[tuple[int, str | None]]]:
@@ -82,15 +87,18 @@ def test_labels_select(short: Broadcast) -> None:
 def test_an_unknown_label_is_told_with_those_there_are(short: Broadcast) -> None:
     made = planned(swt_mmif(short), tfLabels=["credits"])
     assert made.tasks == []
-    assert made.warnings == ["No TimeFrame has the label credits; the input has bars, chyron, slate. See tfLabels."]
+    assert said(made) == [
+        (Cause.NOTHING_SELECTED, "No TimeFrame has the label credits; the input has bars, chyron, slate. See tfLabels.")
+    ]
     assert made.failures == 0
 
 
 def test_timeframes_without_representatives_are_skipped_and_named(short: Broadcast) -> None:
     made = planned(interval_mmif(short, labels=["slate"]))
     assert made.tasks == []
-    (warning,) = made.warnings
-    assert warning.startswith("TimeFrame v_0:tf_1 was skipped: it has no representatives.")
+    ((cause, text),) = said(made)
+    assert cause is Cause.NO_REPRESENTATIVES
+    assert text.startswith("TimeFrame v_0:tf_1 was skipped: it has no representatives.")
     assert made.failures == 0
 
 
@@ -99,10 +107,11 @@ def test_a_missing_file_is_one_warning_for_the_document(short: Broadcast) -> Non
     mmif["d1"].location = "file:///nowhere/gone.mp4"
     made = planned(mmif)
     assert made.tasks == []
-    assert made.warnings == [
+    text = (
         "3 TimeFrames were not captioned (v_1:tf_1, v_1:tf_2, v_1:tf_3): "
         "there is no file /nowhere/gone.mp4, where d1 should be."
-    ]
+    )
+    assert said(made) == [(Cause.UNREADABLE_VIDEO, text)]
     assert made.failures == 3
 
 
@@ -111,9 +120,10 @@ def test_a_dangling_reference_costs_one_timeframe(short: Broadcast) -> None:
     mmif["v_1:tf_2"].add_property("representatives", ["v_0:tp_999"])
     made = planned(mmif)
     assert [task.time_frame for task in made.tasks] == ["v_1:tf_1", "v_1:tf_3"]
-    (warning,) = made.warnings
-    assert "v_1:tf_2" in warning
-    assert "v_0:tp_999" in warning
+    ((cause, text),) = said(made)
+    assert cause is Cause.UNUSABLE_TIME_FRAME
+    assert "v_1:tf_2" in text
+    assert "v_0:tp_999" in text
     assert made.failures == 1
 
 
@@ -155,7 +165,7 @@ def test_a_mmif_without_video_is_refused() -> None:
 def test_a_mmif_without_timeframes_is_told(short: Broadcast) -> None:
     made = planned(interval_mmif(short, labels=[]))
     assert made.tasks == []
-    assert made.warnings == ["The input has no TimeFrame; run an app that finds segments first."]
+    assert said(made) == [(Cause.NOTHING_SELECTED, "The input has no TimeFrame; run an app that finds segments first.")]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The set-up step, on a project that needs one tiny package: what it builds, what it trusts, what it says."""
 
 import ast
+import hashlib
 import http.server
 import os
+import platform
 import re
 import shutil
 import signal
@@ -15,16 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts import build_venv, setup_venv
-from scripts.build_venv import GB, Project, SetupError, digest, set_up
+from scripts import build_venv, commands, packages, setup_venv
+from scripts.build_venv import GB, digest, set_up
+from scripts.commands import Project, SetupError
 
 ROOT = Path(__file__).parents[2]
+HERE = f"# For Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}."
 SET_UP = """
 import sys
 from pathlib import Path
 from scripts import build_venv
+from scripts.commands import Project
 build_venv.INSTALLED["cpu"] = build_venv.DOWNLOADED["cpu"] = 0
-build_venv.set_up(build_venv.Project(Path(sys.argv[1])), "cpu")
+build_venv.set_up(Project(Path(sys.argv[1])), "cpu")
 """
 
 
@@ -38,15 +43,25 @@ def add_wheel(folder: Path, name: str, version: str) -> None:
         wheel.writestr(f"{info}/RECORD", "")
 
 
-def lay_out(root: Path) -> Project:
+def lock(root: Path, version: str, wheels: Path, *, header: str = HERE) -> None:
+    """Lock the package `toy` of a project at `version`."""
+    wheel = wheels / f"toy-{version}-py3-none-any.whl"
+    known = hashlib.sha256(wheel.read_bytes() if wheel.exists() else b"").hexdigest()
+    (root / "locks" / "cpu.txt").write_text(f"{header}\ntoy=={version} \\\n    --hash=sha256:{known}\n")
+
+
+def lay_out(root: Path, wheels: Path) -> Project:
     """A project whose engine is the package `toy`."""
     (root / "scripts").mkdir(parents=True)
+    (root / "locks").mkdir()
+    lock(root, "1.0", wheels)
+    for name in ("dev", "files"):
+        (root / "locks" / f"{name}.txt").write_text(f"{HERE}\n")
     (root / "scripts" / "check_imports.py").write_text("import sys\nif not sys.argv[1:]:\n    import toy\n")
     (root / "requirements-cpu.txt").write_text("# the engine\ntoy==1.0\n")
     (root / "requirements.txt").write_text("toy==1.0\n")
     (root / "requirements-dev.txt").write_text("")
-    (root / "requirements-files.txt").write_text("toy\n")
-    (root / "constraints.txt").write_text("")
+    (root / "requirements-files.txt").write_text("")
     return Project(root)
 
 
@@ -73,15 +88,15 @@ def confined(monkeypatch: pytest.MonkeyPatch, wheels: Path) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, wheels: Path) -> Project:
     """A project that nobody has set up."""
-    return lay_out(tmp_path / "new")
+    return lay_out(tmp_path / "new", wheels)
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Project:
     """A project that was set up, to copy: making a virtual environment takes seconds."""
-    project = lay_out(tmp_path_factory.mktemp("template") / "project")
+    project = lay_out(tmp_path_factory.mktemp("template") / "project", wheels)
     with pytest.MonkeyPatch.context() as patch:
         confine(patch, wheels)
         set_up(project, "cpu")
@@ -131,8 +146,8 @@ def test_nothing_changed_nothing_done(
     assert capsys.readouterr().out == ""
 
 
-def test_changed_requirements_are_brought_up_to_date_in_place(finished: Project) -> None:
-    (finished.root / "requirements-cpu.txt").write_text("toy==2.0\n")
+def test_a_changed_lock_is_followed_in_place(finished: Project, wheels: Path) -> None:
+    lock(finished.root, "2.0", wheels)
     assert not is_set_up(finished)
     set_up(finished, "cpu")
     assert is_set_up(finished)
@@ -142,7 +157,7 @@ def test_changed_requirements_are_brought_up_to_date_in_place(finished: Project)
 
 def test_a_venv_made_by_hand_is_completed(finished: Project) -> None:
     finished.stamp.unlink()
-    shutil.rmtree(build_venv.site_packages(finished) / "toy-1.0.dist-info")
+    shutil.rmtree(finished.site_packages / "toy-1.0.dist-info")
     set_up(finished, "cpu")
     assert is_set_up(finished)
     assert witness(finished).exists()
@@ -157,7 +172,7 @@ def test_an_interrupted_venv_is_not_trusted(finished: Project) -> None:
 
 def test_what_does_not_fit_is_not_kept(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_venv.is_sound(finished, "cpu")
-    other_engine = build_venv.site_packages(finished) / "vllm-0.32.0.dist-info"
+    other_engine = finished.site_packages / "vllm-0.32.0.dist-info"
     other_engine.mkdir()
     assert not build_venv.is_sound(finished, "cpu")
     assert build_venv.is_sound(finished, "cuda")
@@ -165,12 +180,15 @@ def test_what_does_not_fit_is_not_kept(finished: Project, monkeypatch: pytest.Mo
     assert not build_venv.is_sound(finished, "cuda")
 
 
-def test_the_stamp_depends_on_all_that_matters(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = lay_out(finished.root.parent / "elsewhere")
+def test_the_stamp_depends_on_all_that_matters(
+    finished: Project, monkeypatch: pytest.MonkeyPatch, wheels: Path
+) -> None:
+    elsewhere = lay_out(finished.root.parent / "elsewhere", wheels)
     digests = [
         digest(project, flavour) for project, flavour in ((finished, "cpu"), (finished, "cuda"), (elsewhere, "cpu"))
     ]
-    (finished.root / "constraints.txt").write_text("toy==1.0\n")
+    digests.append(digest(Project(finished.root, tests=False), "cpu"))
+    lock(finished.root, "2.0", wheels)
     digests.append(digest(finished, "cpu"))
     monkeypatch.setattr(sys, "version", "3.11.99 (another build)")
     digests.append(digest(finished, "cpu"))
@@ -211,8 +229,8 @@ def test_two_at_once_take_turns(finished: Project) -> None:
     assert witness(finished).exists()
 
 
-def test_no_network(finished: Project, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    (finished.root / "requirements-cpu.txt").write_text("toy==2.0\n")
+def test_no_network(finished: Project, monkeypatch: pytest.MonkeyPatch, closed_port: int, wheels: Path) -> None:
+    lock(finished.root, "2.0", wheels)
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port}/")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
@@ -229,8 +247,8 @@ def test_a_new_venv_that_fails_is_not_left_lying(project: Project, monkeypatch: 
     assert not list(project.venv.iterdir())
 
 
-def test_a_failed_update_is_not_trusted(finished: Project) -> None:
-    (finished.root / "requirements-cpu.txt").write_text("toy==3.0\n")
+def test_a_failed_update_is_not_trusted(finished: Project, wheels: Path) -> None:
+    lock(finished.root, "3.0", wheels)
     with pytest.raises(SetupError, match=r"^pip failed: ERROR: No matching distribution found for toy==3.0 [^\n]*$"):
         set_up(finished, "cpu")
     assert finished.unfinished.exists()
@@ -261,14 +279,14 @@ def test_disk_full_in_the_middle() -> None:
     output = (
         "Collecting torch\nERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
     )
-    assert build_venv.explain(output, "pip failed").startswith("the disk is full: ")
+    assert commands.explain(output, "pip failed").startswith("the disk is full: ")
 
 
 def test_a_hiccup_of_the_network_is_not_the_reason() -> None:
     output = (
         "WARNING: Retrying after NewConnectionError\n" + "Collecting more\n" * 20 + "ERROR: Cannot install a and b\n"
     )
-    assert build_venv.explain(output, "pip failed") == "pip failed: ERROR: Cannot install a and b (see build/setup.log)"
+    assert commands.explain(output, "pip failed") == "pip failed: ERROR: Cannot install a and b (see build/setup.log)"
 
 
 def test_no_venv_module(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +302,7 @@ def test_supported_pythons(
     version: tuple[int, int], supported: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (*version, 1))
-    monkeypatch.setattr(build_venv, "main", lambda: 0)
+    monkeypatch.setattr(build_venv, "main", lambda arguments: 0)
     assert setup_venv.main() == (0 if supported else 1)
     told = capsys.readouterr().err
     assert bool(told) != supported
@@ -329,26 +347,36 @@ def test_flavour_by_hand(project: Project) -> None:
         set_up(project, "gpu")
 
 
-def test_an_extra_index_is_left_out_where_it_does_not_answer(project: Project, closed_port: int) -> None:
-    requirements = project.root / "requirements-cpu.txt"
-    requirements.write_text(f"--extra-index-url http://127.0.0.1:{closed_port}/whl\n-r more.txt\ntoy==1.0\n")
-    assert build_venv.pip_arguments(project, requirements.name) == ["-r", "more.txt", "toy==1.0"]
+def test_an_extra_index_is_left_out_where_it_does_not_answer(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "TORCH_INDEX", f"http://127.0.0.1:{closed_port}/whl")
+    assert packages.extra_index("cpu") == []
 
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         answering = threading.Thread(target=server.handle_request)
         answering.start()
         url = f"http://127.0.0.1:{server.server_port}/whl"  # answers 501: somebody is there
-        requirements.write_text(f"--extra-index-url {url}\ntoy==1.0\n")
-        assert build_venv.pip_arguments(project, requirements.name) == ["--extra-index-url", url, "toy==1.0"]
+        monkeypatch.setattr(packages, "TORCH_INDEX", url)
+        assert packages.extra_index("cpu") == ["--extra-index-url", url]
         answering.join()
+    assert packages.extra_index("cuda") == []
 
 
-def test_every_version_is_pinned_once() -> None:
-    names = []
-    for file in ("requirements-common.txt", "requirements-dev.txt", "requirements-files.txt", "constraints.txt"):
-        for line in (ROOT / file).read_text().splitlines():
-            if line and line[0] not in "#-":
-                name, version = line.split("==")
-                assert version, line
-                names.append(name.lower().replace("_", "-"))
-    assert sorted(set(names)) == sorted(names)
+def test_a_file_that_is_not_the_locked_one_is_refused(finished: Project, wheels: Path) -> None:
+    lock(finished.root, "2.0", wheels)
+    file = finished.root / "locks" / "cpu.txt"
+    file.write_text(file.read_text().replace("sha256:", "sha256:0")[:-2] + "\n")
+    with pytest.raises(SetupError, match=r"^pip failed: "):
+        set_up(finished, "cpu")
+    assert "DO NOT MATCH THE HASHES" in finished.log.read_text()
+    assert toy_version(finished) == "1.0"
+
+
+def test_another_python_gets_the_locked_versions_unchecked(
+    finished: Project, wheels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (finished.root / "requirements-cpu.txt").write_text("toy\n")  # of which 2.0 is the newest
+    lock(finished.root, "1.0", wheels, header="# For Python 3.99 on x86_64.")
+    shutil.rmtree(finished.site_packages / "toy-1.0.dist-info")
+    set_up(finished, "cpu")
+    assert "locks/cpu.txt is not for this Python" in capsys.readouterr().out
+    assert toy_version(finished) == "1.0"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import build_venv
-from scripts.build_venv import Project
+from scripts import packages
+from scripts.commands import Project
 
 ROOT = Path(__file__).parents[2]
 ASKS = (
@@ -88,14 +88,14 @@ def test_it_is_put_in_only_where_torchvision_fails(
     broken: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = Project(tmp_path)
-    packages = build_venv.site_packages(project)
-    packages.mkdir(parents=True)
-    (packages / "torchvision_cpu_ops.pth").write_text("import torchvision_cpu_ops\n")
-    (packages / "torchvision_cpu_ops.py").write_text("an older one")
-    monkeypatch.setattr(build_venv, "run_in_venv", lambda *_: broken)
+    folder = project.site_packages
+    folder.mkdir(parents=True)
+    (folder / "torchvision_cpu_ops.pth").write_text("import torchvision_cpu_ops\n")
+    (folder / "torchvision_cpu_ops.py").write_text("an older one")
+    monkeypatch.setattr(packages, "run_in_venv", lambda *_: broken)
     with (tmp_path / "log").open("w") as log:
-        build_venv.repair(project, log)
-    assert (packages / "torchvision_cpu_ops.pth").exists() == expected
+        packages.repair(project, log)
+    assert (folder / "torchvision_cpu_ops.pth").exists() == expected
     if expected:
         source = (ROOT / "scripts" / "torchvision_cpu_ops.py").read_text()
-        assert (packages / "torchvision_cpu_ops.py").read_text() == source
+        assert (folder / "torchvision_cpu_ops.py").read_text() == source

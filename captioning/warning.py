@@ -1,0 +1,30 @@
+"""What a caller should know about a call, in words and by cause."""
+
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why there is a warning, for counting; the words of the warning are for people and may change."""
+
+    NOTHING_SELECTED = "nothing_selected"
+    UNUSABLE_TIME_FRAME = "unusable_time_frame"
+    NO_REPRESENTATIVES = "no_representatives"
+    UNREADABLE_VIDEO = "unreadable_video"
+    UNREADABLE_FRAMES = "unreadable_frames"
+    REFUSED = "refused"
+    SHRUNK = "shrunk"
+    REDUCED = "reduced"
+    DEADLINE = "deadline"
+
+
+class CaptionWarning(UserWarning):
+    """
+    Something about a TimeFrame that the caller should know.
+
+    :param text: what it is, where, and how to mend it
+    :param cause: what kind of thing it is
+    """
+
+    def __init__(self, text: str, cause: Cause) -> None:
+        super().__init__(text)
+        self.cause = cause
