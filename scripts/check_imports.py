@@ -4,8 +4,10 @@ With module names as arguments, prints those that fail to import *without* the r
 that a set-up that is run again comes to the same findings. Without arguments, imports all the app leans on, or fails.
 """
 
+import ctypes
 import importlib
 import sys
+from pathlib import Path
 
 
 def broken(names: list[str]) -> list[str]:
@@ -35,6 +37,23 @@ def import_everything() -> None:
     from transformers import SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor  # noqa: F401
     from vllm import AsyncEngineArgs, SamplingParams  # noqa: F401
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: F401
+
+    load_kernels()
+
+
+def load_kernels() -> None:
+    """Load vLLM's compiled half for CPU. vLLM itself only warns where it can't, and stops much later.
+
+    :raises OSError: naming the shared library that is missing
+    """
+    import torch
+    import vllm
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        current_platform.import_kernels()
+        if not hasattr(torch.ops._C, "init_cpu_memory_env"):
+            ctypes.CDLL(str(min(Path(vllm.__path__[0]).glob("_C*.so"))))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ echo "$identifier"
 say "no build tools, no root"
 tools=$(run --rm "$image" sh -c 'for tool in cc gcc g++ c++ make cmake git cargo ld /app/.venv/bin/pip; do command -v $tool; done; true')
 [ -z "$tools" ] || fail "the image has $tools"
-[ "$(podman run "${run_options[@]}" --rm "$image" id -u)" = 1000 ] || fail "it does not run as user 1000 by default"
+[ "$(podman run "${run_options[@]}" --network none --rm "$image" id -u)" = 1000 ] || fail "it does not run as user 1000 by default"
 left=$(run --rm "$image" sh -c 'find / -xdev -path /cache -prune -o -path /data -prune -o -path /tmp -prune -o -writable \( -type f -o -type d \) -print 2>/dev/null | grep -v ^/proc | grep -v ^/dev | head' || true)
 echo "writable outside of /cache, /data and /tmp: ${left:-nothing}"
 
