@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from clams.app import ClamsPromptableApp, PromptTask
 from mmif import Annotation, AnnotationTypes, Document, DocumentTypes, Mmif
 from mmif.utils.timeunit_helper import convert
-from mmif.utils.video_document_helper import get_framerate
 
 from captioning.parameters import Parameters
+from captioning.videos import locate, rate_of
 from captioning.warning import CaptionWarning, Cause
 from sampling.timepoints import Instant, Segment, instants
 
@@ -127,10 +126,10 @@ def _listed(labels: frozenset[str] | set[str]) -> str:
 def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: dict[str, Document]) -> Task:
     points = {name: _time_points(mmif, time_frame, name) for name in ("representatives", "targets")}
     document = _document(mmif, time_frame, points["targets"] + points["representatives"], videos)
-    path = _path(document)
+    path = locate(document)
 
     def frame_rate() -> float:
-        return _frame_rate(document, path)
+        return rate_of(document, path)
 
     def in_ms(value: Any, unit: str) -> int:
         # The SDK asks for the frame rate whatever the unit is, and opens the video for it.
@@ -144,25 +143,6 @@ def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: di
     )
     chosen = instants(segment, parameters.sampling_mode, frame_rate)
     return Task(time_frame.id, document.id, path, chosen, segment.span)
-
-
-def _path(document: Document) -> Path:
-    """Resolve a document's location through the SDK and its plugins, percent-encoded or not."""
-    if not document.location:
-        raise ValueError(f"the video {document.id} has no location")
-    path = str(document.location_path())
-    for candidate in (path, unquote(path)):
-        if Path(candidate).is_file():
-            return Path(candidate)
-    raise FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
-
-
-def _frame_rate(document: Document, path: Path) -> float:
-    # Through a copy: where the SDK has to open the video, it writes what it learns into the document it is given, and
-    # from there into the output.
-    copy = Document(document.serialize())
-    copy.location = f"file://{path}"  # as it is: the SDK takes percent signs literally
-    return float(get_framerate(copy))
 
 
 def _time_points(mmif: Mmif, time_frame: Annotation, name: str) -> list[Annotation]:

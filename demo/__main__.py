@@ -5,18 +5,19 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from mmif import Mmif
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from archive.report import Row, Sheet, clock, read_sheet, render, with_thumbnails
+from archive.pages import clock, render_sheet
+from archive.reading import read_sheet
+from archive.sheet import Row
+from archive.thumbnails import illustrate
 from demo.annotations import swt_mmif
-from demo.broadcast import Broadcast, make_segments
-from demo.broadcast import render as render_broadcast
+from demo.broadcast import make_segments, render
+from sampling.budget import ByteBudget
 
 PARALLEL_PROMPTS = 8
 
@@ -47,21 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Progress(*columns, console=console) as progress:
         rendering = progress.add_task("Rendering the broadcast", total=1)
         segments = make_segments(parsed.seconds, parsed.seed)
-        broadcast = render_broadcast(parsed.folder.resolve() / "broadcast.mp4", segments)
+        broadcast = render(parsed.folder.resolve() / "broadcast.mp4", segments)
         progress.update(rendering, completed=1)
         captioned, seconds = _caption(swt_mmif(broadcast), progress)
-        (parsed.folder / "captions.mmif").write_text(captioned)
+        output, page = parsed.folder / "captions.mmif", parsed.folder / "index.html"
+        output.write_text(captioned)
         drawing = progress.add_task("Writing the page", total=1)
-        sheet = _sheet(captioned, broadcast)
-        (parsed.folder / "index.html").write_text(render(sheet, "A synthetic broadcast, captioned"))
+        illustrated = illustrate(read_sheet(output), ByteBudget())
+        sheet = illustrated.sheet
+        page.write_text(render_sheet(sheet, "A synthetic broadcast, captioned", illustrated.lost))
         progress.update(drawing, completed=1)
     Console().print(_table(sheet.rows))
-    right = sum(row.caption == broadcast.expected_caption(row.times) for row in sheet.rows)
+    right = sum(row.captions[0].text == broadcast.expected_caption(row.times) for row in sheet.rows)
     console.print(
         f"{len(sheet.rows)} captions in {seconds:.1f} s, {PARALLEL_PROMPTS} prompts in flight; "
         f"{right} of them say exactly what the frames show."
     )
-    console.print(f"Page: {parsed.folder / 'index.html'}    MMIF: {parsed.folder / 'captions.mmif'}")
+    console.print(f"Page: {page}    MMIF: {output}")
     return 0
 
 
@@ -85,18 +88,10 @@ def _caption(mmif: str, progress: Progress) -> tuple[str, float]:
         captioner.engine.close()
 
 
-def _sheet(captioned: str, broadcast: Broadcast) -> Sheet:
-    from sampling.video import ByteBudget
-
-    sheet = read_sheet(Mmif(captioned), "http://apps.clams.ai/smolvlm2-captioner/")
-    rows = tuple(with_thumbnails(sheet.rows, broadcast.path, ByteBudget()))
-    return replace(sheet, rows=rows)
-
-
 def _table(rows: Sequence[Row]) -> Table:
     table = Table("time", "label", "caption")
     for row in rows:
-        table.add_row(clock(row.times[0]), row.label, row.caption)
+        table.add_row(clock(row.times[0]), row.label, row.captions[0].text)
     return table
 
 
