@@ -30,7 +30,7 @@ check: setup  ## formatting, lint, types, Containerfile and workflows
 	$(IN_VENV) -m mypy
 	.venv/bin/hadolint Containerfile
 	.venv/bin/zizmor --offline --quiet --no-progress .github
-	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(IN_VENV) -m check_jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 audit:  ## look for known vulnerabilities of the locked packages; needs pipx, and no .venv
 	$(PIPX) pip-audit==2.10.1 --strict --disable-pip --require-hashes -r locks/cuda.txt
