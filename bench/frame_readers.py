@@ -131,7 +131,7 @@ def needed(path: str, instants: Sequence[int]) -> list[Stretch]:
     source.seek(source.ticks(instants[0]))
     packets = []
     for packet in source.packets():
-        spare = look(packet, source.nal_length_size, source.picture_sets).spare
+        spare = look(packet, source.nal_length_size, source.parameter_sets).spare
         packets.append((packet.pts, packet.is_keyframe, spare))
         if packet.dts > source.ticks(instants[-1] + 1000):
             break

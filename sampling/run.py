@@ -50,6 +50,7 @@ class Decoding:
             (tick, request.index, ms, request) for request in requests for tick, ms in request.targets
         )
         self._resolved = 0
+        self._number: int | None = None  # of the last reference picture read
         self._timeline: list[int] = []  # timestamps of the pictures read so far
         self._depth = 0  # the most places by which a picture was read before its turn
         self._window: deque[tuple[av.Packet, Look | None]] = deque()  # read, not yet decoded
@@ -102,9 +103,9 @@ class Decoding:
                 raise Doubt("the seek came down elsewhere this time")
         elif packet.is_keyframe and source.skips:
             self._leap(packet)
-        seen = look(packet, source.nal_length_size, source.picture_sets) if source.skips else None
-        if seen is not None and not seen.intact:
-            raise Doubt("a packet at which decoding may stop")
+        seen = look(packet, source.nal_length_size, source.parameter_sets) if source.skips else None
+        if seen is not None:
+            self._check(seen)
         self._window.append((packet, seen))
         self._window_bytes += packet.size
         if not self._comes_out(packet):
@@ -114,6 +115,20 @@ class Decoding:
             raise Doubt("two pictures at one time")
         self._depth = max(self._depth, len(self._timeline) - place)
         insort(self._timeline, packet.pts)
+
+    def _check(self, seen: Look) -> None:
+        """
+        See that no reference picture is missing: FFmpeg then makes one up, of what its buffers hold, and that depends
+        on what was decoded before.
+        """
+        if not seen.intact:
+            raise Doubt("a packet at which decoding may stop")
+        if self._number is not None and not seen.restarts:
+            following = (self._number + 1) % (1 << self.source.parameter_sets.number_bits)
+            if seen.number not in (self._number, following):
+                raise Doubt("a reference picture is missing")
+        if seen.reference:
+            self._number = seen.number
 
     def _comes_out(self, packet: av.Packet) -> bool:
         return not packet.is_discard and shown(self.source.codec.name, packet)

@@ -7,7 +7,7 @@ from os import PathLike, fspath
 import av
 from PIL import Image
 
-from sampling.bitstream import closes, length_size, picture_sets
+from sampling.bitstream import ParameterSets, closes, length_size
 from sampling.pixels import Converter
 
 # Demuxers whose seek goes by an index that is complete from the start, so that it lands on the same key frame whatever
@@ -80,8 +80,9 @@ class Source:
         rate = self.stream.guessed_rate or self.stream.average_rate or self.stream.base_rate
         self._tolerance = round(1 / float(rate) / self.time_base) if rate else 0
         self.nal_length_size = length_size(self.codec.name, self.codec.extradata)
-        self.skips = self.codec.name == "h264" and self.nal_length_size > 0
-        self.picture_sets = picture_sets(self.codec.extradata) if self.skips else set()
+        framed = self.codec.name == "h264" and self.nal_length_size > 0
+        self.parameter_sets = ParameterSets.of(self.codec.extradata) if framed else ParameterSets(set(), 0)
+        self.skips = self.parameter_sets.number_bits > 0
         self._reorder: int | None = None
         self._converter = Converter()
 

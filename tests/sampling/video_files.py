@@ -1,5 +1,6 @@
 """Small videos of every kind the reader has to cope with, made with PyAV; each frame shows its own number."""
 
+import io
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -152,6 +153,23 @@ def flip(count: int, seed: int) -> Callable[[bytes], bytes]:
     return damaged
 
 
+def lose(format: str, *numbers: int) -> Callable[[bytes], bytes]:
+    """Damage: the packets of these numbers are missing, in a container that is whole."""
+
+    def damaged(data: bytes) -> bytes:
+        out = io.BytesIO()
+        with av.open(io.BytesIO(data)) as source, av.open(out, "w", format=format) as target:
+            stream = source.streams.video[0]
+            copy = target.add_stream_from_template(stream)
+            for number, packet in enumerate(source.demux(stream)):
+                if packet.dts is not None and number not in numbers:
+                    packet.stream = copy
+                    target.mux(packet)
+        return out.getvalue()
+
+    return damaged
+
+
 NTSC = Fraction(30000, 1001)
 FRONT = {"movflags": "faststart"}
 PYRAMID = {"x264-params": "bframes=3:b-pyramid=normal:b-adapt=0:scenecut=0"}
@@ -234,6 +252,14 @@ RECIPES = (
         container=FRONT,
         gop=24,
         damage=flip(6, seed=9),
+        options={"x264-params": "open-gop=1:bframes=3:scenecut=0:b-adapt=0"},
+    ),
+    Recipe("lost", "mp4", options=PYRAMID, damage=lose("mp4", 30, 51, 52, *range(56, 60), 83)),
+    Recipe(
+        "lost-open",
+        "mkv",
+        gop=24,
+        damage=lose("matroska", 19, 42, 43, 44, 45, 53, 95),
         options={"x264-params": "open-gop=1:bframes=3:scenecut=0:b-adapt=0"},
     ),
     Recipe("no-index", "mp4", options=PYRAMID, damage=cut(0.7), readable=False),
