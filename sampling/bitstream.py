@@ -9,7 +9,7 @@ SLICE, IDR_SLICE, ENRICHMENT, SEQUENCE_SET, PICTURE_SET, DELIMITER, FILLER = 1, 
 # ITU-T H.265, table 7-1
 HEVC_IDR = frozenset({19, 20})
 # a key frame of these leaves nothing of the pictures before it
-ALWAYS_CLOSED = frozenset({"vp8", "vp9", "av1", "libdav1d", "mjpeg", "prores"})
+ALWAYS_CLOSED = frozenset({"vp9", "av1", "libdav1d", "mjpeg", "prores"})
 SLICE_TYPES = 10
 # profiles whose sequence parameter sets say more (ITU-T H.264, 7.3.2.1.1)
 HIGH = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
@@ -40,11 +40,6 @@ def closes(codec: str, packet: Any, nal_length_size: int) -> bool:
     if codec == "h264":
         return any(unit[0] & 31 == IDR_SLICE for unit in units if unit)
     return any(unit[0] >> 1 & 63 in HEVC_IDR for unit in units if unit)
-
-
-def shown(codec: str, packet: Any) -> bool:
-    """Whether a packet yields a picture; VP8 has some that are only for reference (RFC 6386, 9.1)."""
-    return codec != "vp8" or not packet.size or bool(memoryview(packet)[0] >> 4 & 1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import av
 
-from sampling.bitstream import Look, look, shown
+from sampling.bitstream import Look, look
 from sampling.request import Request
 from sampling.source import Source
 
@@ -108,7 +108,7 @@ class Decoding:
             self._check(seen)
         self._window.append((packet, seen))
         self._window_bytes += packet.size
-        if not self._comes_out(packet):
+        if packet.is_discard:
             return
         place = bisect_left(self._timeline, packet.pts)
         if place < len(self._timeline) and self._timeline[place] == packet.pts:
@@ -129,9 +129,6 @@ class Decoding:
                 raise Doubt("a reference picture is missing")
         if seen.reference:
             self._number = seen.number
-
-    def _comes_out(self, packet: av.Packet) -> bool:
-        return not packet.is_discard and shown(self.source.codec.name, packet)
 
     def _leap(self, packet: av.Packet) -> None:
         """Forget the packets before a closed key frame if nothing in front of it is wanted."""
@@ -191,7 +188,7 @@ class Decoding:
                 self._unsent -= 1
             elif seen is not None and seen.spare:
                 continue
-            if self._comes_out(packet):
+            if not packet.is_discard:
                 self._inside[packet.pts] = self._sent
             self._sent += 1
             frames = self.source.codec.decode(packet)

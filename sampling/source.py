@@ -11,9 +11,10 @@ from sampling.bitstream import ParameterSets, closes, length_size
 from sampling.pixels import Converter
 
 # Demuxers whose seek goes by an index that is complete from the start, so that it lands on the same key frame whatever
-# was read before; and decoders that raise on the same packet however many threads they have.
+# was read before; and decoders that raise on the same packet however many threads they have. VP8's is not among them:
+# after a lost packet, what it makes of the rest, even beyond the next key frame, depends on where it began.
 INDEXED = frozenset({"mov", "matroska"})
-REPEATABLE = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg2video", "mpeg4", "mjpeg", "prores"})
+REPEATABLE = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg2video", "mpeg4", "mjpeg", "prores"})
 
 
 class VideoError(Exception):

@@ -2,7 +2,9 @@
 Instants to frames: one ordered pass per video, frames handed over group by group, memory bounded.
 
 The picture chosen for an instant is the one that the SDK's ``extract_images_from_timepoints`` gives when it is called
-once per group, pixel for pixel.
+once per group, pixel for pixel, also where a file is damaged. One kind of damage is excepted: where whole packets are
+missing from a stream of HEVC, VP9 or AV1 and the container is whole, the decoder makes up what later pictures lack, and
+that may differ. H.264 counts its pictures, so that the gap is seen.
 """
 
 import os

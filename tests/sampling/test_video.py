@@ -351,7 +351,7 @@ def test_closing_stops_a_reader_in_the_middle_of_decoding(long_video: Path, monk
 
 def test_close_may_come_twice_and_frames_taken_stay_with_the_consumer(long_video: Path) -> None:
     budget = ByteBudget()
-    reader = read_groups(long_video, chunks(400, 4), budget=budget)
+    reader = read_groups(long_video, chunks(400, 4), budget=budget, readers=1)
     group = next(reader)
     reader.close()
     reader.close()
