@@ -20,13 +20,15 @@ from mmif import Mmif
 from captioning.call import fit_notes, run
 from captioning.callwarnings import CallWarnings
 from captioning.parameters import Framing, Parameters, decoding_of
+from captioning.places import Places
 from captioning.plan import plan
-from captioning.running import RunningCall, current
+from captioning.running import CallCancelled, Reason, RunningCall, current
 from captioning.settings import CaptioningSettings
 from captioning.writing import write
 from configuration import SettingsError, refuse_unknown_variables
 from engine.conversation import Message
 from engine.engine import Engine
+from engine.errors import EngineUnavailable
 from engine.hardware import gpus, memory_held
 from engine.request import Request
 from engine.settings import EngineSettings
@@ -39,6 +41,12 @@ clams.app.warnings = CallWarnings()  # concurrent calls get their own warnings, 
 
 # All the settings there are.
 SETTINGS = (EngineSettings, CaptioningSettings, ServingSettings)
+
+# What the list of calls tells of a call: how much work it is. No text that goes to the model.
+_TOLD_PARAMETERS = (
+    "tfLabels", "tfSamplingMode", "maxImagesPerPrompt", "longestEdge", "frameFormat", "promptMode", "maxNewTokens",
+    "temperature", "parallelPrompts",
+)  # fmt: skip
 
 # What the SDK's documentation of generate() calls its parameters, and what its transformers backend does.
 _GENERATION_PARAMETERS = {
@@ -56,7 +64,9 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         super().__init__()
         settings = EngineSettings.read()
         self.engine = Engine(settings, choose(settings.model))
-        self.frame_budget = ByteBudget(CaptioningSettings.read().frame_budget_mib * 1024**2)
+        captioning = CaptioningSettings.read()
+        self.frame_budget = ByteBudget(captioning.frame_budget_mib * 1024**2)
+        self.places = Places(captioning.media_root, captioning.allow_remote)
 
     def _appmetadata(self) -> Any:
         """See ``metadata.py``."""
@@ -66,6 +76,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         Annotate as the SDK does, but refuse whatever can't be read as MMIF in the one way that its doors know.
 
         :raises jsonschema.ValidationError, json.JSONDecodeError, EnvelopeError: if the input is no MMIF
+        :raises CallCancelled: if the call belongs to a server and is not to go on, or the engine went away
         """
         if not isinstance(mmif, Mmif):
             mmif, runtime_params = unwrap_if_envelope(mmif, runtime_params)
@@ -75,7 +86,15 @@ class SmolVLM2Captioner(ClamsPromptableApp):
                 raise
             except Exception as error:  # whatever mmif-python stumbles over in JSON of another shape
                 raise EnvelopeError(f"This is not MMIF ({type(error).__name__}: {error}).") from error
-        return str(super().annotate(mmif, **runtime_params))
+        try:
+            return str(super().annotate(mmif, **runtime_params))
+        except EngineUnavailable as error:
+            running = current()
+            if running is None:
+                raise
+            # No failure of the captioning, which a view would have to tell: the same call may succeed a minute later.
+            running.cancel(Reason.ENGINE_GONE)
+            raise CallCancelled(Reason.ENGINE_GONE) from error
 
     def _annotate(self, mmif: Mmif, **parameters: Any) -> Mmif:
         """
@@ -89,10 +108,11 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :raises EngineError: if the engine is not there
         """
         running = current() or RunningCall()
+        running.parameters = {name: parameters[name] for name in _TOLD_PARAMETERS}
         asked = Parameters.of(parameters)
         self._check_resolution(asked.framing)
         running.check()
-        work = plan(mmif, asked)
+        work = plan(mmif, asked, self.places)
         if work.tasks:
             self.engine.start()
         call = self.engine.open_call(background=running.background)

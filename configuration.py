@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 import pydantic
+from pydantic import BeforeValidator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CAPTIONER_"
@@ -34,7 +35,7 @@ class Settings(BaseSettings):
     def rows(cls) -> Iterator[SettingRow]:
         """Yield name, flag, default and description of every setting, in the order of declaration."""
         for name, field in cls.model_fields.items():
-            default = "" if field.default is None else str(field.default)
+            default = "" if field.default in (None, ()) else str(field.default)
             yield SettingRow(_variable(name), _flag(cls, name), default, field.description or "")
 
     @classmethod
@@ -43,14 +44,16 @@ class Settings(BaseSettings):
         group = parser.add_argument_group(cls.__name__.removesuffix("Settings").lower())
         for name, row in zip(cls.model_fields, cls.rows(), strict=True):
             shown = f" [{row.variable}; default: {row.default or 'unset'}]"
-            group.add_argument(row.flag, dest=name, default=None, metavar="VALUE", help=_escaped(row.help + shown))
+            action = "append" if _separator(cls, name) else "store"
+            help_text = _escaped(row.help + shown)
+            group.add_argument(row.flag, dest=name, default=None, action=action, metavar="VALUE", help=help_text)
 
     @classmethod
     def export_flags(cls, flags: argparse.Namespace) -> None:
         """Write the flags that were given into the environment, from where all of the process reads its settings."""
         for name in cls.model_fields:
             if (value := getattr(flags, name, None)) is not None:
-                os.environ[_variable(name)] = value
+                os.environ[_variable(name)] = value if isinstance(value, str) else _separator(cls, name).join(value)
 
     @classmethod
     def read(cls) -> Self:
@@ -89,6 +92,21 @@ def _variable(name: str) -> str:
 def _flag(cls: type[Settings], name: str) -> str:
     extra: Any = cls.model_fields[name].json_schema_extra or {}
     return str(extra.get("flag", "--" + name.replace("_", "-")))
+
+
+def _separator(cls: type[Settings], name: str) -> str:
+    """What stands between the values of a setting that has several; its flag may be repeated."""
+    extra: Any = cls.model_fields[name].json_schema_extra or {}
+    return str(extra.get("separator", ""))
+
+
+def split_at(separator: str) -> BeforeValidator:
+    """Have a field of several values, which names the same ``separator``, take them from one text."""
+
+    def split(value: Any) -> Any:
+        return tuple(part for part in value.split(separator) if part) if isinstance(value, str) else value
+
+    return BeforeValidator(split)
 
 
 def _escaped(text: str) -> str:

@@ -30,6 +30,10 @@ class TakesPrompts(Protocol):
     """What a call needs of an engine; see :class:`engine.calls.EngineCall`."""
 
     @property
+    def in_flight(self) -> int:
+        """How many of the call's prompts are not done."""
+
+    @property
     def generating(self) -> int:
         """How many of the call's prompts are in the model."""
 

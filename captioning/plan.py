@@ -10,6 +10,7 @@ from mmif import Annotation, AnnotationTypes, Document, DocumentTypes, Mmif
 from mmif.utils.timeunit_helper import convert
 
 from captioning.parameters import Parameters
+from captioning.places import ANYWHERE, ForbiddenPlace, Places
 from captioning.videos import locate, rate_of
 from captioning.warning import CaptionWarning, Cause
 from sampling.timepoints import Instant, Segment, instants
@@ -51,20 +52,21 @@ class Plan:
     failures: int = 0
 
 
-def plan(mmif: Mmif, parameters: Parameters) -> Plan:
+def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE) -> Plan:
     """
     Turn the TimeFrames that ``parameters`` select into tasks.
 
+    :param places: where videos may be read from
     :raises ValueError: if the MMIF holds no video
     """
     videos = {document.id: document for document in mmif.get_documents_by_type(DocumentTypes.VideoDocument)}
     if not videos:
         raise ValueError("The input MMIF has no VideoDocument; this app captions TimeFrames of videos.")
     made = Plan()
-    missing: dict[str, list[str]] = {}
+    missing: dict[tuple[str, Cause], list[str]] = {}
     for time_frame in _selected(mmif, parameters.labels, made):
         try:
-            task = _task(mmif, time_frame, parameters, videos)
+            task = _task(mmif, time_frame, parameters, videos, places)
         except _NotAVideo:
             continue
         except (ValueError, KeyError, TypeError) as error:
@@ -72,7 +74,8 @@ def plan(mmif: Mmif, parameters: Parameters) -> Plan:
             made.warnings.append(not_captioned([time_frame.id], f"{_text(error)}.", Cause.UNUSABLE_TIME_FRAME))
             continue
         except (OSError, RuntimeError) as error:
-            missing.setdefault(str(error), []).append(time_frame.id)
+            cause = Cause.FORBIDDEN_PLACE if isinstance(error, ForbiddenPlace) else Cause.UNREADABLE_VIDEO
+            missing.setdefault((str(error), cause), []).append(time_frame.id)
             continue
         if task.instants:
             made.tasks.extend(_chunks(task, parameters))
@@ -84,9 +87,9 @@ def plan(mmif: Mmif, parameters: Parameters) -> Plan:
                     Cause.NO_REPRESENTATIVES,
                 )
             )
-    for reason, skipped in missing.items():
+    for (reason, cause), skipped in missing.items():
         made.failures += len(skipped)
-        made.warnings.append(not_captioned(skipped, reason, Cause.UNREADABLE_VIDEO))
+        made.warnings.append(not_captioned(skipped, reason, cause))
     return made
 
 
@@ -123,10 +126,12 @@ def _listed(labels: frozenset[str] | set[str]) -> str:
     return ", ".join(sorted(labels))
 
 
-def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: dict[str, Document]) -> Task:
+def _task(
+    mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: dict[str, Document], places: Places
+) -> Task:
     points = {name: _time_points(mmif, time_frame, name) for name in ("representatives", "targets")}
     document = _document(mmif, time_frame, points["targets"] + points["representatives"], videos)
-    path = locate(document)
+    path = _located(document, places)
 
     def frame_rate() -> float:
         return rate_of(document, path)
@@ -143,6 +148,13 @@ def _task(mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: di
     )
     chosen = instants(segment, parameters.sampling_mode, frame_rate)
     return Task(time_frame.id, document.id, path, chosen, segment.span)
+
+
+def _located(document: Document, places: Places) -> Path:
+    try:
+        return locate(document, places)
+    except ForbiddenPlace as error:
+        raise ForbiddenPlace(f"the video {document.id} is not read: {error}") from None
 
 
 def _time_points(mmif: Mmif, time_frame: Annotation, name: str) -> list[Annotation]:

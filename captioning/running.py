@@ -20,6 +20,7 @@ class Reason(StrEnum):
     DELETED = "deleted"
     DRAINING = "draining"
     DEADLINE = "deadline"
+    ENGINE_GONE = "engine_gone"
 
 
 class CallCancelled(BaseException):
@@ -56,6 +57,10 @@ class Reader(Protocol):
 
 class Engine(Protocol):
     """Who answers a call's prompts."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many prompts are with it."""
 
     @property
     def generating(self) -> int:
@@ -102,7 +107,7 @@ class RunningCall:
     @property
     def stages(self) -> Stages:
         """Where its prompts are. Counted without holding anyone up, so at most nearly the same moment for all."""
-        in_engine = max(0, self.submitted - self.done)
+        in_engine = self.engine.in_flight if self.engine else 0
         generating = min(self.engine.generating if self.engine else 0, in_engine)
         outside = max(0, self.total - self.submitted)
         reading = min(self.reader.reading if self.reader else 0, outside)

@@ -9,6 +9,7 @@ class Cause(StrEnum):
     NOTHING_SELECTED = "nothing_selected"
     UNUSABLE_TIME_FRAME = "unusable_time_frame"
     NO_REPRESENTATIVES = "no_representatives"
+    FORBIDDEN_PLACE = "forbidden_place"
     UNREADABLE_VIDEO = "unreadable_video"
     UNREADABLE_FRAMES = "unreadable_frames"
     REFUSED = "refused"

@@ -50,16 +50,21 @@ class Answering:
     def __init__(self, processor: Any, context: Context) -> None:
         self._processor = processor
         self._context = context
+        self._tile_bytes = 0.0  # that a tile holds once it is prepared, as last measured
 
-    async def answer(self, generation: Generation, request: Request, passage: Passage) -> Completion:
+    def held(self, request: Request, fit: Fit) -> int:
+        """Return the bytes that a request's frames will hold in this process from being prepared to being answered."""
+        return round(self._tiles(request, fit) * self._tile_bytes)
+
+    async def answer(self, generation: Generation, request: Request, fit: Fit, passage: Passage) -> Completion:
         """
         Answer a request that may be prepared now.
 
+        :param fit: of :meth:`fit`
         :raises PromptRefused: if the engine can't answer this request
         :raises EngineDied: if the generation is gone
         """
         replies: list[str] = []
-        fit = self._fit(request)
         for messages in request.turns:
             if replies:
                 await passage.prepare_again()
@@ -78,9 +83,15 @@ class Answering:
         frames = [Image.new("RGB", (640, 480), colour) for colour in ("black", "grey")]
         parts: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
         request = Request([[{"role": "user", "content": parts}]], frames, sampling)
-        await self._generate(generation, request.turns[0], request, self._fit(request), WarmUp())
+        await self._generate(generation, request.turns[0], request, self.fit(request), WarmUp())
 
-    def _fit(self, request: Request) -> Fit:
+    def fit(self, request: Request) -> Fit:
+        """
+        Choose the resolution at which a request fits.
+
+        :raises PromptRefused: if there is none
+        """
+
         before_replies = [
             {**message, "content": "" if message["content"] is None else message["content"]}
             for message in request.turns[-1]
@@ -105,13 +116,11 @@ class Answering:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt: dict[str, Any] = {"prompt": chat_text(self._processor, messages, request.clip)}
-        self._check_placeholders(prompt["prompt"], len(request.images))
-        if request.images:
-            prompt["multi_modal_data"] = {"image": list(request.images)}
-            prompt |= self._context.processor_kwargs(fit.longest_edge)
+        prompt = self._prompt(messages, request, fit)
         try:
             rendered = await generation.render(prompt)
+            if request.images:
+                self._tile_bytes = size_of(rendered) / self._tiles(request, fit)
             tokens = len(rendered["prompt_token_ids"])
             self._check_length(tokens, len(request.images))
             # Only replies that take more tokens to read than to write leave less room than was reckoned with.
@@ -135,6 +144,18 @@ class Answering:
             raise PromptRefused("The engine ended the prompt without an answer.")
         return _completion(output, died=generation.died), fit
 
+    def _prompt(self, messages: Sequence[Message], request: Request, fit: Fit) -> dict[str, Any]:
+        """Say to vLLM what is to be prepared."""
+        prompt: dict[str, Any] = {"prompt": chat_text(self._processor, messages, request.clip)}
+        self._check_placeholders(prompt["prompt"], len(request.images))
+        if request.images:
+            prompt["multi_modal_data"] = {"image": list(request.images)}
+            prompt |= self._context.processor_kwargs(fit.longest_edge)
+        return prompt
+
+    def _tiles(self, request: Request, fit: Fit) -> int:
+        return sum(self._context.tiles(image.size, fit.longest_edge) for image in request.images)
+
     def _check_placeholders(self, text: str, images: int) -> None:
         # vLLM would answer all the same, with frames in the wrong places.
         token = self._processor.image_token
@@ -150,6 +171,14 @@ class Answering:
                 f"The prompt is too long: {tokens} tokens with its {images} frame(s) and the replies so far, of "
                 f"{self._context.length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
             )
+
+
+def size_of(rendered: Any) -> int:
+    """Return the bytes of a prepared prompt's tensors."""
+    from vllm.multimodal.cache.base import MultiModalCache
+
+    tensors = rendered.get("mm_kwargs")
+    return MultiModalCache.get_item_size(tensors) if tensors else 0
 
 
 def _completion(output: Any, *, died: bool) -> Completion:

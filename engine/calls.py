@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from engine.context import Fit
 from engine.request import Completion, Request
 from engine.window import Lane
 
@@ -19,6 +20,7 @@ class Prompt:
         self.future: Future[Completion] = Future()
         self.context = contextvars.copy_context()  # of the call, whichever call's thread it is that sets it going
         self.task: asyncio.Task[None] | None = None
+        self.fit: Fit  # known once it waits
         self.priority = 0  # in vLLM's scheduler; lower goes first
         self.in_vllm = False
         self.since = 0.0  # by time.monotonic(): when its present stage began
@@ -45,6 +47,11 @@ class EngineCall:
         self._lock = threading.Lock()
         self._prompts: set[Prompt] = set()
         self._cancelled = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many of the call's prompts are not done."""
+        return len(self._prompts)
 
     @property
     def generating(self) -> int:

@@ -91,11 +91,12 @@ class Context:
         :param size: px
         :param longest_edge: px, one of :attr:`edges`
         """
-        width, height = size
-        images = self._processor.image_processor
-        # 0 rows and columns are a single tile.
-        _, rows, columns = images.get_number_of_image_patches(height, width, {"size": {"longest_edge": longest_edge}})
-        return self._tiles_tokens(rows, columns)
+        return self._tiles_tokens(*self._grid(size, longest_edge))
+
+    def tiles(self, size: Size, longest_edge: int) -> int:
+        """Count the tiles that a frame becomes, the one that shows the whole included; parameters as above."""
+        rows, columns = self._grid(size, longest_edge)
+        return rows * columns + 1
 
     def prompt_tokens(self, text: str, sizes: Sequence[Size], longest_edge: int) -> int:
         """
@@ -150,6 +151,13 @@ class Context:
         return {
             "mm_processor_kwargs": {"size": {"longest_edge": longest_edge}}
         }  # flat: vLLM's engine dies of nested keys
+
+    def _grid(self, size: Size, longest_edge: int) -> tuple[int, int]:
+        """Rows and columns of tiles; 0 and 0 are a single tile."""
+        width, height = size
+        images = self._processor.image_processor
+        _, rows, columns = images.get_number_of_image_patches(height, width, {"size": {"longest_edge": longest_edge}})
+        return rows, columns
 
     def _count_tiles_tokens(self, rows: int, columns: int) -> int:
         return self.tokens(self._processor.replace_image_token({"rows": [[rows]], "cols": [[columns]]}, 0))

@@ -19,7 +19,7 @@ from engine.errors import EngineDied, EngineStartError, EngineUnavailable, Promp
 from engine.generation import Generation
 from engine.model import Model, fetch
 from engine.request import Completion, Request
-from engine.settings import EngineSettings, prepare_environment
+from engine.settings import MIB, EngineSettings, prepare_environment
 from engine.window import Window
 
 logger = logging.getLogger(__name__)
@@ -53,13 +53,14 @@ class Engine:
         self.settings = settings
         self.model = model
         self._state: State = "new"
+        self.answered = 0  # prompts, since it started
         self.deaths = 0  # of vLLM, hanging and failing to start again included
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
         # Told once, on the engine's thread, when it is not started again.
         self.on_death: Callable[[], None] = _nobody_minds
         size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
-        self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation)
+        self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
         self._prompts: set[Prompt] = set()
         self._unanswered_deaths = 0  # since the last answer
         self._make_generation = generation
@@ -142,6 +143,11 @@ class Engine:
         return self._window.waiting
 
     @property
+    def bytes_held(self) -> int:
+        """Bytes of the prompts that are prepared, or being prepared, and not done."""
+        return self._window.held
+
+    @property
     def unfinished_in_vllm(self) -> int:
         """How many prompts vLLM itself still counts, for tests that nothing leaks."""
         return self._generation.unfinished if self._generation else 0
@@ -203,7 +209,13 @@ class Engine:
             self._finish(prompt, self._unavailable())
         elif not prompt.future.cancelled():
             self._prompts.add(prompt)
-            self._window.put(prompt, prompt.lane)
+            try:
+                prompt.fit = self._answering.fit(prompt.request)
+                held = self._answering.held(prompt.request, prompt.fit)
+            except Exception as error:  # seen by the caller
+                self._finish(prompt, error)
+                return
+            self._window.put(prompt, prompt.lane, held)
             self._pump()
 
     def _drop(self, prompt: Prompt) -> None:
@@ -227,7 +239,7 @@ class Engine:
         assert generation is not None
         try:
             completion = await self._answering.answer(
-                generation, prompt.request, _Passage(prompt, self._window, self._pump)
+                generation, prompt.request, prompt.fit, _Passage(prompt, self._window, self._pump)
             )
         except EngineDied:
             pass  # it stays where it is until the watch finds it there
@@ -236,6 +248,7 @@ class Engine:
                 self._finish(prompt, error)
         else:
             self._unanswered_deaths = 0
+            self.answered += 1
             self._finish(prompt, completion)
 
     def _finish(self, prompt: Prompt, outcome: Completion | Exception) -> None:

@@ -13,6 +13,7 @@ from engine.hardware import gpus
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
+MIB = 1024**2
 GIB = 1024**3
 
 # KV cache by the card's memory, both in GiB. The 2.2B model needs about 5 GiB for weights and encoder, and its KV cache
@@ -56,6 +57,12 @@ class EngineSettings(Settings):
     )
     prompts_in_preparation: int = Field(
         2, ge=1, description="Prompts whose frames are being resized at once, of 27 MB a frame at default resolution"
+    )
+    tensor_budget_mib: int = Field(
+        4096,
+        ge=1,
+        description="Memory of prompts that are handed to vLLM, in MiB, 26 a frame at default resolution; the others "
+        "wait where calls take turns",
     )
     stall_seconds: float = Field(
         300,

@@ -23,6 +23,7 @@ levels behind the clock, not behind everything: there, too, it gets on.
 
 import heapq
 import itertools
+import math
 from collections import OrderedDict, deque
 from typing import Generic, NamedTuple, TypeVar
 
@@ -57,12 +58,16 @@ class Window(Generic[Prompt]):
     The order of prompts, and how many of them may be where. For one thread; prompts have to be hashable.
 
     :param size: prompts in the engine at once, those being prepared included
-    :param preparing: prompts being prepared at once; each may hold 27 MB a frame
+    :param preparing: prompts being prepared at once
+    :param held: bytes that the prompts in the engine may hold, prepared; one that needs more goes in alone
     """
 
-    def __init__(self, size: int, preparing: int) -> None:
+    def __init__(self, size: int, preparing: int, held: float = math.inf) -> None:
         self.size = size
         self.preparing_size = preparing
+        self.held_limit = held
+        self.held = 0  # bytes
+        self._bytes: dict[Prompt, int] = {}
         self._lanes: list[Lane[Prompt]] = []  # those in which something waits
         self._lane_of: dict[Prompt, Lane[Prompt]] = {}
         self._returned: list[tuple[int, int, Prompt]] = []
@@ -90,8 +95,13 @@ class Window(Generic[Prompt]):
         """How many prompts are not in the engine."""
         return len(self._lane_of) + len(self._returned) + len(self._alone)
 
-    def put(self, prompt: Prompt, lane: Lane[Prompt]) -> None:
-        """Let a prompt wait at the end of its lane."""
+    def put(self, prompt: Prompt, lane: Lane[Prompt], held: int = 0) -> None:
+        """
+        Let a prompt wait at the end of its lane.
+
+        :param held: bytes that it will hold in the engine
+        """
+        self._bytes[prompt] = held
         if not lane.waiting:
             rivals = [rival.level for rival in self._lanes if rival.background == lane.background]
             clock = max(self._clocks[lane.background], min(rivals, default=0.0))
@@ -107,8 +117,9 @@ class Window(Generic[Prompt]):
 
         :param alone: nothing else may be in the engine with it, and until it has left all others wait
         """
-        priority = self._admitted[prompt]
+        priority, held = self._admitted[prompt], self._bytes[prompt]
         self.leave(prompt)
+        self._bytes[prompt] = held
         if alone:
             self._alone.append(prompt)
         else:
@@ -133,7 +144,9 @@ class Window(Generic[Prompt]):
         self._returned = _without(prompt, self._returned)
         self._further = _without(prompt, self._further)
         self._preparing.discard(prompt)
-        self._admitted.pop(prompt, None)
+        held = self._bytes.pop(prompt, 0)
+        if self._admitted.pop(prompt, None) is not None:
+            self.held -= held
         if self._isolated is prompt:
             self._isolated = None
 
@@ -144,6 +157,8 @@ class Window(Generic[Prompt]):
         admission = self._next()
         if admission:
             self._preparing.add(admission.prompt)
+            if admission.prompt not in self._admitted:
+                self.held += self._bytes[admission.prompt]
             self._admitted[admission.prompt] = admission.priority
         return admission
 
@@ -159,6 +174,8 @@ class Window(Generic[Prompt]):
         if len(self._admitted) >= self.size:
             return None
         if self._returned:
+            if not self._fits(self._returned[0][2]):
+                return None
             priority, _, prompt = heapq.heappop(self._returned)
             return Admission(prompt, priority)
         return self._next_of_lanes()
@@ -171,13 +188,20 @@ class Window(Generic[Prompt]):
         its_share = bool(background) and self._passed_over >= BACKGROUND_SHARE
         rivals = background if its_share or not usual else usual
         lane = min(rivals, key=lambda lane: lane.turn)
+        prompt = next(iter(lane.waiting))
+        if not self._fits(prompt):
+            return None  # nobody overtakes it: were smaller ones to, a large one might wait for ever
         self._passed_over = self._passed_over + 1 if background and not lane.background else 0
         priority = self._clocks[False] + BACKGROUND_SHARE * (not its_share) if lane.background else lane.level
         self._clocks[lane.background] += 1 / len(rivals)
         lane.level += 1
-        prompt = next(iter(lane.waiting))
+        held = self._bytes[prompt]
         self.leave(prompt)
+        self._bytes[prompt] = held
         return Admission(prompt, int(priority))
+
+    def _fits(self, prompt: Prompt) -> bool:
+        return not self._admitted or self.held + self._bytes[prompt] <= self.held_limit
 
 
 def _without(prompt: Prompt, heap: list[tuple[int, int, Prompt]]) -> list[tuple[int, int, Prompt]]:

@@ -1,8 +1,6 @@
 """The calls in flight."""
 
-import contextlib
 import threading
-from collections.abc import Iterator
 
 from captioning.running import Reason, RunningCall
 
@@ -11,24 +9,26 @@ class Calls:
     """The calls that the server is working on, in the order of their arrival. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._calls: dict[str, RunningCall] = {}
 
-    @contextlib.contextmanager
-    def running(self, call: RunningCall) -> Iterator[None]:
-        """Count ``call`` among those in flight, and make it the one that belongs to this context."""
-        with self._lock:
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, call: RunningCall) -> None:
+        """Count a call among those in flight."""
+        with self._changed:
             self._calls[call.id] = call
-        try:
-            with call.current():
-                yield
-        finally:
-            with self._lock:
-                del self._calls[call.id]
+
+    def remove(self, call: RunningCall) -> None:
+        """Note that a call has its answer."""
+        with self._changed:
+            del self._calls[call.id]
+            self._changed.notify_all()
 
     def snapshot(self) -> list[RunningCall]:
         """Return the calls in flight; they go on meanwhile."""
-        with self._lock:
+        with self._changed:
             return list(self._calls.values())
 
     def cancel(self, id_: str, reason: Reason) -> bool:
@@ -37,7 +37,7 @@ class Calls:
 
         :returns: whether there is such a call
         """
-        with self._lock:
+        with self._changed:
             call = self._calls.get(id_)
         if call is not None:
             call.cancel(reason)
@@ -47,3 +47,12 @@ class Calls:
         """Cancel all calls in flight."""
         for call in self.snapshot():
             call.cancel(reason)
+
+    def wait_until_none(self, seconds: float) -> bool:
+        """
+        Wait until no call is in flight.
+
+        :returns: whether that came to be within ``seconds``
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._calls, seconds)

@@ -16,7 +16,7 @@ from app import SmolVLM2Captioner
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast, Segment, make_segments, render
 from demo.cards import Card, draw_card
-from serving.server import restified
+from serving.front import restified
 from tests.captions import caption_views, captions, error, warnings, without_times
 
 Post = Callable[..., str]

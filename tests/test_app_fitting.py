@@ -10,7 +10,7 @@ from app import SmolVLM2Captioner
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast
 from engine.engine import Engine
-from serving.server import restified
+from serving.front import restified
 from tests.captions import caption_views, captions, error, warnings, without_times
 
 Post = Callable[..., str]

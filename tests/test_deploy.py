@@ -11,7 +11,7 @@ import yaml
 
 from app import SETTINGS, SmolVLM2Captioner
 from scripts.packages import REQUIREMENTS
-from serving.server import restified
+from serving.front import restified
 from serving.settings import ServingSettings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

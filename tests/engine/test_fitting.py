@@ -1,5 +1,6 @@
 """What was computed before a prompt went in is what the engine counts, refuses, reads and repeats."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from app import SmolVLM2Captioner
 from demo.cards import Card, draw_card
+from engine.answering import size_of
 from engine.conversation import Clip
 from engine.engine import Engine
 from engine.errors import PromptRefused
@@ -235,3 +237,16 @@ def test_generate_takes_the_parameters_of_framing(captioner: SmolVLM2Captioner, 
     with pytest.warns(UserWarning, match=r"Prompt 2: its 4 frames were shrunk from 128 to 64 px"):
         answer = captioner.generate(["Describe."], images=[[], FRAMES], maxNewTokens=engine.context_length - 100)
     assert answer[1] == said(CARDS)
+
+
+def test_the_bytes_that_a_prompt_will_hold_are_known_beforehand(captioner: SmolVLM2Captioner, real: Engine) -> None:
+    answering, generation = real._answering, real._generation
+    assert generation is not None
+    for edge in (0, *real.context.edges):
+        frames = [Image.new("RGB", SD), Image.new("RGB", (300, 700))]
+        request = Request(turns(captioner, ["Describe."], 2), frames, ONE_TOKEN, longest_edge=edge)
+        fit = answering.fit(request)
+        rendered = asyncio.run(generation.render(answering._prompt(request.turns[0], request, fit)))
+        measured = size_of(rendered)
+        assert measured > 384 * 384 * 3
+        assert answering.held(request, fit) == pytest.approx(measured, rel=0.001)

@@ -207,3 +207,53 @@ def test_alone_is_alone() -> None:
     assert [prompt for prompt, _ in taken(window)] == ["a3"]
     window.leave("a3")
     assert [prompt for prompt, _ in taken(window)] == ["b0", "b1"]
+
+
+def test_bytes_bound_what_is_in_the_engine_and_nobody_is_overtaken() -> None:
+    window: Turns = Window(100, 100, held=10)
+    lane: Lane[str] = Lane()
+    for name, held in (("a", 4), ("b", 4), ("large", 7), ("small", 1)):
+        window.put(name, lane, held)
+    assert [prompt for prompt, _ in taken(window)] == ["a", "b"]
+    assert window.held == 8
+    window.leave("a")
+    assert list(taken(window)) == []  # the small one would fit, and waits behind the large one
+    window.leave("b")
+    assert [prompt for prompt, _ in taken(window)] == ["large", "small"]
+    assert window.held == 8
+    window.leave("large")
+    window.leave("small")
+    assert window.held == 0
+
+
+def test_what_is_larger_than_the_bound_goes_in_alone() -> None:
+    window: Turns = Window(100, 100, held=10)
+    lane: Lane[str] = Lane()
+    for name, held in (("a", 1), ("huge", 50), ("b", 1)):
+        window.put(name, lane, held)
+    assert [prompt for prompt, _ in taken(window)] == ["a"]
+    window.leave("a")
+    assert [prompt for prompt, _ in taken(window)] == ["huge"]
+    window.leave("huge")
+    assert [prompt for prompt, _ in taken(window)] == ["b"]
+
+
+def test_bytes_are_held_once_whatever_way_a_prompt_takes() -> None:
+    window: Turns = Window(100, 100, held=10)
+    lane: Lane[str] = Lane()
+    for name in ("a", "b", "c"):
+        window.put(name, lane, 5)
+    assert [prompt for prompt, _ in taken(window)] == ["a", "b"]
+    window.prepare_again("a")
+    assert [prompt for prompt, _ in taken(window)] == ["a"]
+    assert window.held == 10
+    window.put_back("a")
+    window.put_back("b", alone=True)
+    assert window.held == 0
+    assert [prompt for prompt, _ in taken(window)] == ["b"]
+    window.leave("b")
+    assert [prompt for prompt, _ in taken(window)] == ["a", "c"]
+    assert window.held == 10
+    for name in ("a", "c"):
+        window.leave(name)
+    assert window.held == 0

@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,53 +17,7 @@ import requests
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast
 from tests.captions import caption_views, captions, warnings
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    url: str
-    log: Path
-
-    def get(self, path: str) -> requests.Response:
-        return requests.get(self.url + path, timeout=60)
-
-    def post(self, mmif: str, **parameters: object) -> requests.Response:
-        return requests.post(self.url + "/", data=mmif.encode(), params=parameters, timeout=600)  # type: ignore[arg-type]
-
-    def family(self) -> list[psutil.Process]:
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
-
-    def await_ready(self) -> None:
-        for _ in range(2400):
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                if self.get("/health/ready").status_code == 200:
-                    return
-            except requests.ConnectionError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError("not ready in time\n" + self.log.read_text())
-
-
-def start(log: Path, *flags: str) -> Server:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "app.py", "--production", "--host", "127.0.0.1", "--port", str(port), *flags]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
-    return Server(process, f"http://127.0.0.1:{port}", log)
-
-
-def stop(server: Server) -> None:
-    with_children = server.family() if server.process.poll() is None else []
-    server.process.terminate()
-    server.process.wait(timeout=120)
-    psutil.wait_procs(with_children, timeout=30)
+from tests.serving.process import ROOT, Server, start, stop
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +128,12 @@ def test_an_engine_that_can_not_come_back_ends_the_server(tmp_path: Path, broadc
     assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_leaves_no_process(tmp_path: Path, name: str) -> None:
+def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
     server = start(tmp_path / "log")
     server.await_ready()
     family = server.family()
     assert len(family) >= 3
-    os.killpg(server.process.pid, getattr(signal, name))  # as a terminal does
+    os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
     assert server.process.wait(timeout=120) == 0
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
