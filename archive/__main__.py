@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[tuple[tuple[str, str], ...], str]:
     if parsed.export:
         exported = export(parsed.outputs, parsed.target, parsed.export, progress=progress)
-        return exported.broken, f"{exported.captions} captions exported to {parsed.target}"
+        return exported.broken, f"Captions exported to {parsed.target}: {exported.captions}"
     made = write(parsed.outputs, parsed.target, pictures=not parsed.no_pictures, progress=progress)
-    return made.broken, f"{made.captions} captions of {made.files} files, {made.made} of them new: {made.index}"
+    return made.broken, f"Files: {made.files}, new or changed: {made.made}. Captions: {made.captions}. {made.index}"
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ class Record:
 
     :param about: ``key``: its path as an address, relative to the outputs; ``stamp``: what it was made of; ``path`` and
         ``folder``: its path as people read it; ``sheet``: address of its sheet, empty if it has none; ``problem``: why;
-        ``captions``: how many; ``lost``: what is known of videos without pictures; ``remarks``: warnings that name no
-        segment of it
+        ``captions``: how many; ``pictures``: whether its videos were to be read; ``lost``: what was seen of those that
+        could not; ``remarks``: warnings that name no segment of it
     :param line: all of it and its rows, as it stands in ``data/``
     """
 

@@ -173,6 +173,8 @@ class _Report:
         about["lost"] = _traces(sheet, seen.lost)
         if previews := {row.anchor: row.preview for row in seen.sheet.rows if row.preview}:
             self._write(PREVIEWS, output, f"report.previews({json.dumps(about['sheet'])}, {json.dumps(previews)});")
+        else:
+            self._file(PREVIEWS, os.fsencode(output.path)).unlink(missing_ok=True)
         self._write(SHEETS, output, page)
         return Record.of(about, seen.sheet)
 
