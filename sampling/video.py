@@ -5,6 +5,9 @@ The picture chosen for an instant is the one that the SDK's ``extract_images_fro
 once per group, pixel for pixel, also where a file is damaged. One kind of damage is excepted: where whole packets are
 missing from a stream of HEVC, VP9 or AV1 and the container is whole, the decoder makes up what later pictures lack, and
 that may differ. H.264 counts its pictures, so that the gap is seen.
+
+Where the SDK finds no picture though the video has one, because its seek came down after the instant (nearly always so in
+MPEG program and transport streams), the picture is the one whose presentation timestamp is nearest.
 """
 
 import os

@@ -1,8 +1,10 @@
 """The reader against the SDK: the same pixels for every instant, on every kind of file."""
 
+import contextlib
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import av
@@ -43,6 +45,16 @@ def by_the_sdk(path: Path, instants: Sequence[int]) -> list[Image.Image | None]:
             return list(extract_images_from_timepoints(document, instants, as_PIL=True))
         except RuntimeError:
             return [None] * len(instants)
+
+
+@cache
+def decoded_times(path: Path) -> list[float]:
+    """When each frame is shown, in ms, of all that are decoded from the start on."""
+    times = []
+    with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
+        for frame in container.decode(video=0):
+            times.append(frame.pts * float(frame.time_base) * 1000)
+    return times
 
 
 def representatives(times: list[float], dice: random.Random) -> Groups:
@@ -88,6 +100,10 @@ def test_every_picture_is_the_one_the_sdk_gives(
                 asked = groups[group.index]
                 assert len(group.frames) == len(asked)
                 for ms, frame, image in zip(asked, group.frames, by_the_sdk(path, asked), strict=True):
+                    if image is None and frame is not None:  # the SDK's seek came down after it
+                        nearest = min(abs(time - ms) for time in decoded_times(path))
+                        assert abs(frame.pts_ms - ms) == pytest.approx(nearest, abs=0.01)
+                        continue
                     assert (frame is None) == (image is None), f"{ms} ms of {asked}"
                     if frame is not None and image is not None:
                         assert frame.instant_ms == ms
