@@ -6,7 +6,7 @@ once per group, pixel for pixel, also where a file is damaged. One kind of damag
 missing from a stream of HEVC, VP9 or AV1 and the container is whole, the decoder makes up what later pictures lack, and
 that may differ. H.264 counts its pictures, so that the gap is seen.
 
-Where the SDK finds no picture though the video has one, because its seek came down after the instant (nearly always so in
+Where the SDK finds no picture though the video has one, because its seek came down after the instant (nearly always in
 MPEG program and transport streams), the picture is the one whose presentation timestamp is nearest.
 """
 
