@@ -157,7 +157,8 @@ class RunningCall:
         if self.seconds is None:
             yield
             return
-        timer = threading.Timer(max(0.0, self.seconds - self.age), self.cancel, [Reason.DEADLINE])
+        left = min(max(0.0, self.seconds - self.age), threading.TIMEOUT_MAX)
+        timer = threading.Timer(left, self.cancel, [Reason.DEADLINE])
         timer.name = f"deadline-{self.id}"
         timer.daemon = True
         timer.start()

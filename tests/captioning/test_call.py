@@ -19,6 +19,7 @@ from captioning.warning import Cause
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast, Segment, render
 from engine.request import Completion, Request
+from sampling.pixels import image_bytes
 from sampling.video import ByteBudget
 
 COLOURS = ("red", "green", "blue", "yellow")
@@ -145,7 +146,7 @@ def test_a_slow_prompt_does_not_hold_the_window_up(captioner: SmolVLM2Captioner,
 def test_frames_never_hold_more_than_the_budget(captioner: SmolVLM2Captioner, uneven: Broadcast) -> None:
     work, parameters = prepared(captioner, uneven, parallelPrompts=16)
     largest = max(len(task.instants) for task in work.tasks)
-    budget = ByteBudget(largest * 320 * 240 * 4)  # just the largest prompt's
+    budget = ByteBudget(largest * image_bytes(320, 240))  # just the largest prompt's
     outcome = ask(captioner, work, parameters, budget=budget)
     assert len(outcome.captions) == 40
     assert 0 < budget.peak <= budget.limit
@@ -265,3 +266,10 @@ def test_a_call_without_time_fails_and_says_so(captioner: SmolVLM2Captioner, une
         ask(captioner, work, parameters, running=running, budget=budget)
     assert running.reason is Reason.DEADLINE
     nothing_is_left(captioner, budget)
+
+
+def test_a_time_limit_beyond_all_clocks_is_none() -> None:
+    running = RunningCall(seconds=1e300)
+    with running.watching_the_clock():  # a timer that can't wait so long would die with an error
+        pass
+    assert running.reason is None
