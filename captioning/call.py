@@ -1,7 +1,7 @@
 """One call, from its plan to its captions."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -114,6 +114,7 @@ def run(
         results.give_up(f"the call's time of {running.seconds} s was over before its turn was done.", Cause.DEADLINE)
     outcome = results.outcome()
     running.warnings.update(warning.cause for warning in outcome.warnings)
+    running.told = outcome.warnings
     if results.failed:
         raise CaptioningFailed(f"None of the TimeFrames could be captioned. {' '.join(map(str, outcome.warnings))}")
     return outcome
@@ -148,7 +149,7 @@ class _Results:
             self._refused.setdefault((str(error), _cause(frames)), []).append(index)
         else:
             self.captions[index] = Caption(frames.task, frames.instants, completion)
-            said = fit_notes(_name(frames.task), len(frames.images), completion.fit)
+            said = fit_notes(_name(frames.task), len(frames.images), completion.fit, [frames.task.time_frame])
             self._notes.extend((index, note) for note in said)
         self._left.remove(index)
 
@@ -166,7 +167,7 @@ class _Results:
         return Outcome([self.captions[index] for index in sorted(self.captions)], self._plan.warnings + told)
 
 
-def fit_notes(name: str, frames: int, fit: Fit | None) -> list[CaptionWarning]:
+def fit_notes(name: str, frames: int, fit: Fit | None, time_frames: Sequence[str] = ()) -> list[CaptionWarning]:
     """Word the warnings about a prompt of so many frames that had to be made to fit."""
     notes = []
     if fit is not None and fit.longest_edge < fit.wanted_edge:
@@ -174,13 +175,13 @@ def fit_notes(name: str, frames: int, fit: Fit | None) -> list[CaptionWarning]:
             f"{name}: its {frames} frames were shrunk from {fit.wanted_edge} to {fit.longest_edge} px to fit into the "
             "model's context. A smaller maxImagesPerPrompt keeps more detail."
         )
-        notes.append(CaptionWarning(text, Cause.SHRUNK))
+        notes.append(CaptionWarning(text, Cause.SHRUNK, time_frames))
     if fit is not None and fit.max_new_tokens < fit.wanted_tokens:
         text = (
             f"{name}: maxNewTokens was reduced from {fit.wanted_tokens} to {fit.max_new_tokens}, the room that its "
             "prompt leaves in the model's context."
         )
-        notes.append(CaptionWarning(text, Cause.REDUCED))
+        notes.append(CaptionWarning(text, Cause.REDUCED, time_frames))
     return notes
 
 
@@ -216,4 +217,5 @@ def _unread(frames: Frames) -> CaptionWarning:
         f"TimeFrame {frames.task.time_frame}: no picture can be read at {times} ms of {frames.task.document}; "
         f"left out. The file may be shorter than its annotations say, truncated or damaged{said}.",
         Cause.UNREADABLE_FRAMES,
+        [frames.task.time_frame],
     )

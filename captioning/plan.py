@@ -85,6 +85,7 @@ def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE) -> Plan:
                     f"TimeFrame {time_frame.id} was skipped: it has no representatives. "
                     'Set tfSamplingMode to "single" or "all" to caption it.',
                     Cause.NO_REPRESENTATIVES,
+                    [time_frame.id],
                 )
             )
     for (reason, cause), skipped in missing.items():
@@ -97,8 +98,8 @@ def not_captioned(time_frames: Iterable[str], reason: str, cause: Cause) -> Capt
     """Word the warning that ``time_frames`` have no caption, all for the same reason; one may be named repeatedly."""
     names = list(dict.fromkeys(time_frames))
     if len(names) == 1:
-        return CaptionWarning(f"TimeFrame {names[0]} was not captioned: {reason}", cause)
-    return CaptionWarning(f"{len(names)} TimeFrames were not captioned ({', '.join(names)}): {reason}", cause)
+        return CaptionWarning(f"TimeFrame {names[0]} was not captioned: {reason}", cause, names)
+    return CaptionWarning(f"{len(names)} TimeFrames were not captioned ({', '.join(names)}): {reason}", cause, names)
 
 
 class _NotAVideo(Exception):

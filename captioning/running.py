@@ -5,12 +5,12 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from captioning.warning import Cause
+from captioning.warning import CaptionWarning, Cause
 
 
 class Reason(StrEnum):
@@ -87,6 +87,7 @@ class RunningCall:
         self.captions = 0
         self.frames = 0  # that were read for prompts which are submitted
         self.warnings: Counter[Cause] = Counter()
+        self.told: Sequence[CaptionWarning] = ()  # those warnings, known at its end
         self.reader: Reader | None = None
         self.engine: Engine | None = None
         self._began = time.monotonic()

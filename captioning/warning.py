@@ -1,5 +1,6 @@
 """What a caller should know about a call, in words and by cause."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -24,8 +25,10 @@ class CaptionWarning(UserWarning):
 
     :param text: what it is, where, and how to mend it
     :param cause: what kind of thing it is
+    :param time_frames: ids of those that it is about
     """
 
-    def __init__(self, text: str, cause: Cause) -> None:
+    def __init__(self, text: str, cause: Cause, time_frames: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.cause = cause
+        self.time_frames = tuple(time_frames)

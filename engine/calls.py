@@ -3,12 +3,34 @@
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
 
 from engine.context import Fit
 from engine.request import Completion, Request
 from engine.window import Lane
+
+# failed: whatever is not the prompt's own fault, above all the engine's end.
+PromptOutcome = Literal["answered", "refused", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """
+    What has become of a prompt, for whoever counts them.
+
+    :param seconds: from its submission on
+    :param frames: that it showed the model
+    :param completion: the answer, if that is what has become of it
+    """
+
+    outcome: PromptOutcome
+    seconds: float
+    frames: int
+    completion: Completion | None = None
 
 
 class Prompt:
@@ -23,6 +45,7 @@ class Prompt:
         self.fit: Fit  # known once it waits
         self.priority = 0  # in vLLM's scheduler; lower goes first
         self.in_vllm = False
+        self.submitted = time.monotonic()
         self.since = 0.0  # by time.monotonic(): when its present stage began
         self.further: asyncio.Future[None] | None = None  # done when its next turn may be prepared
         self.deaths = 0  # that it was in vLLM at

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import psutil
 
 from engine.answering import Answering
-from engine.calls import EngineCall, Prompt
+from engine.calls import Ending, EngineCall, Prompt
 from engine.context import Context
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
 from engine.generation import Generation
@@ -55,10 +55,13 @@ class Engine:
         self._state: State = "new"
         self.answered = 0  # prompts, since it started
         self.deaths = 0  # of vLLM, hanging and failing to start again included
+        self.restarts = 0  # after which it was back
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
         # Told once, on the engine's thread, when it is not started again.
         self.on_death: Callable[[], None] = _nobody_minds
+        # Told of every prompt that leaves the engine, on the engine's thread.
+        self.on_prompt: Callable[[Ending], None] = _nobody_counts
         size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
         self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
         self._prompts: set[Prompt] = set()
@@ -146,6 +149,21 @@ class Engine:
     def bytes_held(self) -> int:
         """Bytes of the prompts that are prepared, or being prepared, and not done."""
         return self._window.held
+
+    @property
+    def preparing(self) -> int:
+        """How many are being prepared for it."""
+        return self._window.preparing
+
+    @property
+    def generating(self) -> int:
+        """How many are in vLLM."""
+        return max(0, self.in_flight - self.waiting - self.preparing)
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """The share of vLLM's KV cache that is in use, 0 to 1."""
+        return self._generation.kv_cache_usage if self._generation else 0.0
 
     @property
     def unfinished_in_vllm(self) -> int:
@@ -253,7 +271,9 @@ class Engine:
 
     def _finish(self, prompt: Prompt, outcome: Completion | Exception) -> None:
         self._window.leave(prompt)
-        self._prompts.discard(prompt)
+        if prompt in self._prompts:
+            self._prompts.remove(prompt)
+            self.on_prompt(_ending(prompt, outcome))
         if isinstance(outcome, Exception):
             _refuse(prompt, outcome)
         else:
@@ -303,6 +323,7 @@ class Engine:
                 await asyncio.to_thread(self._generation.close, kill=True)
             else:
                 self._state = "ready"
+                self.restarts += 1
                 logger.warning("The engine is back; %d prompt(s) were waiting for it.", self._window.waiting)
                 self._pump()
                 return
@@ -382,6 +403,19 @@ def _refuse(prompt: Prompt, error: Exception) -> None:
 
 def _nobody_minds() -> None:
     pass
+
+
+def _nobody_counts(ending: Ending) -> None:
+    pass
+
+
+def _ending(prompt: Prompt, outcome: Completion | Exception) -> Ending:
+    seconds, frames = time.monotonic() - prompt.submitted, len(prompt.request.images)
+    if prompt.future.cancelled():
+        return Ending("cancelled", seconds, frames)
+    if isinstance(outcome, Exception):
+        return Ending("refused" if isinstance(outcome, PromptRefused) else "failed", seconds, frames)
+    return Ending("answered", seconds, frames, outcome)
 
 
 def backoff(deaths: int) -> float:

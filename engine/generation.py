@@ -42,6 +42,7 @@ class Generation:
         self._family = Family()
         self._ids = itertools.count()
         self._heard: dict[int, tuple[float, int]] = {}  # by engine process: when, and its unfinished prompts then
+        self._kv_cache_usage: dict[int, float] = {}  # likewise
         self._llm: AsyncLLM | None = None
         self._close_lock = threading.Lock()
         self._closed = False
@@ -96,6 +97,11 @@ class Generation:
     def unfinished(self) -> int:
         """How many prompts vLLM still counts."""
         return self._llm.get_num_unfinished_requests() if self._llm else 0
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """The share of the KV cache that is in use, 0 to 1; of several engine processes the highest."""
+        return max(self._kv_cache_usage.values(), default=0.0)
 
     @property
     def pids(self) -> set[int]:
@@ -155,7 +161,7 @@ class Generation:
     def _listener(self, vllm_config: Any, engine_index: int = 0) -> Any:
         from vllm.v1.metrics.loggers import StatLoggerBase
 
-        heard = self._heard
+        heard, kv_cache_usage = self._heard, self._kv_cache_usage
 
         class Listener(StatLoggerBase):
             """Is told of every step of the engine, also of those that finish no prompt."""
@@ -167,6 +173,7 @@ class Generation:
                 unfinished = heard[engine_idx][1] if engine_idx in heard else 0
                 if scheduler_stats is not None:
                     unfinished = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs
+                    kv_cache_usage[engine_idx] = scheduler_stats.kv_cache_usage
                 heard[engine_idx] = (time.monotonic(), unfinished)
 
             def log_engine_initialized(self) -> None:

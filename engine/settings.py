@@ -127,6 +127,7 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
     kv_cache_gib = settings.kv_cache_gib or (_KV_CACHE_ON_CPU if on_cpu else kv_cache_for(_smallest_card_gib()))
     return AsyncEngineArgs(
         model=str(model_folder),
+        served_model_name=settings.model,  # in vLLM's metrics, instead of the folder
         dtype=settings.dtype,
         max_model_len=settings.max_model_len or None,  # type: ignore[arg-type]  # None: the model's own
         max_num_batched_tokens=settings.max_batched_tokens or batched_tokens,
