@@ -79,10 +79,10 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :raises CallCancelled: if the call belongs to a server and is not to go on, or the engine went away
         """
         if not isinstance(mmif, Mmif):
-            mmif, runtime_params = unwrap_if_envelope(mmif, runtime_params)
             try:
+                mmif, runtime_params = unwrap_if_envelope(mmif, runtime_params)
                 mmif = Mmif(mmif)
-            except (jsonschema.ValidationError, json.JSONDecodeError):
+            except (jsonschema.ValidationError, json.JSONDecodeError, EnvelopeError):
                 raise
             except Exception as error:  # whatever mmif-python stumbles over in JSON of another shape
                 raise EnvelopeError(f"This is not MMIF ({type(error).__name__}: {error}).") from error

@@ -151,6 +151,11 @@ class Engine:
         return self._window.held
 
     @property
+    def bytes_limit(self) -> int:
+        """How many of them there may be, but for a prompt that is alone."""
+        return self.settings.tensor_budget_mib * MIB
+
+    @property
     def preparing(self) -> int:
         """How many are being prepared for it."""
         return self._window.preparing

@@ -3,6 +3,7 @@
 import hmac
 
 _OPEN = ("/health/",)  # for whoever supervises the server
+_PAGE = "/status"  # the page alone, without what it shows: it asks for the token
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -24,7 +25,7 @@ class Access:
 
         :param authorization: the header of this name
         """
-        if not self._token or path.startswith(_OPEN) or (method in _READING and not self._reading):
+        if not self._token or path == _PAGE or path.startswith(_OPEN) or (method in _READING and not self._reading):
             return True
         scheme, _, shown = (authorization or "").partition(" ")
         # In constant time: how long it takes doesn't tell how much of a guess was right.

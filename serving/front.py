@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Self
 
 from clams import Restifier
 from clams.restify import ClamsHTTPApi
 from flask import Flask, Response, jsonify, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from captioning.running import CallCancelled, Reason, RunningCall
@@ -22,6 +23,7 @@ from serving.answers import complaint, try_again
 from serving.calls import Calls
 from serving.clients import Clients
 from serving.settings import ServingSettings
+from serving.watch import Watch, add_pages
 
 if TYPE_CHECKING:
     from app import SmolVLM2Captioner
@@ -54,6 +56,7 @@ class Service:
     admission: Admission
     access: Access
     clients: Clients
+    watch: Watch
 
     @classmethod
     def of(cls, app: "SmolVLM2Captioner", settings: ServingSettings) -> Self:
@@ -61,14 +64,14 @@ class Service:
         calls = Calls()
         admission = Admission(settings, app.engine, app.frame_budget, calls)
         access = Access(settings.secret, reading=settings.token_for_reading)
-        return cls(settings, app.engine, calls, admission, access, Clients())
+        state = partial(_state, app.engine, admission)
+        watch = Watch(app.engine, app.frame_budget, calls, state, str(app.metadata.app_version))
+        return cls(settings, app.engine, calls, admission, access, Clients(), watch)
 
     @property
     def state(self) -> str:
         """``ready``, or why there are no captions to be had now."""
-        if self.admission.draining:
-            return "draining"
-        return "starting" if self.engine.state == "new" else self.engine.state
+        return _state(self.engine, self.admission)
 
 
 class WrongHeader(ValueError):
@@ -83,9 +86,20 @@ def restified(app: "SmolVLM2Captioner", service: Service | None = None) -> Resti
     _guard(http.flask_app, service)
     _add_health(http.flask_app, service)
     _add_calls(http.flask_app, service)
+    add_pages(http.flask_app, service.watch, may_cancel=partial(_may_cancel, service))
     endpoint = ClamsHTTPApi.__name__.lower()  # flask_restful's choice
     http.flask_app.view_functions[endpoint] = _followed(http.flask_app.view_functions[endpoint], service)
     return http
+
+
+def _state(engine: Engine, admission: Admission) -> str:
+    if admission.draining:
+        return "draining"
+    return "starting" if engine.state == "new" else engine.state
+
+
+def _may_cancel(service: Service) -> bool:
+    return service.access.allows("DELETE", "/calls", request.headers.get("Authorization"))
 
 
 def _guard(flask_app: Flask, service: Service) -> None:
@@ -149,19 +163,23 @@ def _followed(view: Callable[..., Response], service: Service) -> Callable[..., 
             call = _call(service)
             body = _announced(service)
             if service.engine.state != "ready" and not service.admission.draining:
+                service.watch.tally.refused("not_ready")
                 return _unavailable(service)
             with service.admission.admitted(call, body), call.current():
                 logs.call_begins(call, request.content_length)
                 response = _answer(view, arguments, call, service)
                 logs.call_ends(call, response.status_code)
+                service.watch.call_ended(call, response.status_code)
         except WrongHeader as error:
             return complaint(400, str(error))
         except RequestEntityTooLarge:
             return _too_large(service)
         except Draining:
+            service.watch.tally.refused("draining")
             return _unavailable(service)
         except Full as full:
             bound = full.bound
+            service.watch.tally.refused(bound.name)
             logs.call_refused(bound.name, bound.value, full.retry_after)
             return try_again(str(full), full.retry_after, bound=bound.name, value=bound.value, limit=bound.limit)
         response.headers[CALL_ID] = call.id
@@ -177,7 +195,7 @@ def _answer(view: Callable[..., Response], arguments: dict[str, Any], call: Runn
         return Response(f"Invalid input data. The body is not UTF-8: {error}", 500, mimetype="text/plain")
     except RequestEntityTooLarge:  # without having said so beforehand
         return _too_large(service)
-    except (ClientDisconnected, OSError) as error:
+    except (ClientDisconnected, OSError, ParseException) as error:
         return complaint(400, f"The body could not be read ({type(error).__name__}); nothing was done.")
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
     try:

@@ -40,6 +40,7 @@ def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, pro
         _serve_with_gunicorn(http, app.engine, service)
         return
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # its lines hold the parameters, prompts among them
+    service.watch.history.start()
     _start_in_background(app.engine)
     try:
         http.run(use_reloader=False)  # a reloader would build a second engine
@@ -57,6 +58,7 @@ def _serve_with_gunicorn(http: Restifier, engine: Engine, service: Service) -> N
         worker.drain.start()
         for listener in worker.sockets:
             _bound_silence(listener.sock, settings.client_seconds)
+        service.watch.history.start()  # not before: threads stay behind when the arbiter forks
         _start_in_background(engine)
 
     # One worker, never recycled: it owns the engine, and its threads share it.
