@@ -3,4 +3,6 @@
 # In the order of `python -m bench all`; those that share an engine follow each other.
 SCENARIOS = {
     "frames": "bench.scenarios.frames",
+    "fuzz": "bench.scenarios.fuzz",
+    "soak": "bench.scenarios.soak",
 }

@@ -87,7 +87,7 @@ def test_warnings_are_counted_by_cause_and_shown_without_words(url: str, broadca
     status = requests.get(url + "/status.json", timeout=60)
     latest, earlier = status.json()["warnings"][:2]
     assert (latest["cause"], earlier["cause"]) == ("unreadable_video", "nothing_selected")
-    assert latest["time_frames"][0].endswith("tf_2")
+    assert latest["time_frames"][0].endswith("tf_1")
     for page in (status.text, requests.get(url + "/metrics", timeout=60).text):
         assert "WHISPERED" not in page and "gone.mp4" not in page
 
