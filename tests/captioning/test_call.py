@@ -153,6 +153,30 @@ def test_frames_never_hold_more_than_the_budget(captioner: SmolVLM2Captioner, un
     assert budget.held == 0
 
 
+def test_the_frames_of_the_next_prompt_are_read_while_one_is_answered(
+    captioner: SmolVLM2Captioner, uneven: Broadcast
+) -> None:
+    """With one prompt at a time: each goes into the engine only when more than its own frames are read."""
+    work, parameters = prepared(captioner, uneven, parallelPrompts=1)
+    work.tasks = work.tasks[:6]
+    budget = ByteBudget()
+
+    class Patient(Watched):
+        def submit(self, request: Request) -> "Future[Completion]":
+            last = len(self.counts) == len(work.tasks) - 1
+            deadline = time.monotonic() + 60
+            while not last and budget.held <= len(request.images) * image_bytes(320, 240):
+                assert time.monotonic() < deadline, "the next prompt's frames are not read"
+                time.sleep(0.002)
+            return super().submit(request)
+
+    patient = Patient(captioner)
+    outcome = ask(captioner, work, parameters, engine=patient, budget=budget)
+    assert len(outcome.captions) == 6
+    assert max(patient.counts) == 1
+    assert budget.held == 0
+
+
 def test_when_all_fail_the_call_fails_and_says_why(captioner: SmolVLM2Captioner, uneven: Broadcast) -> None:
     work, parameters = prepared(captioner, uneven, prompt=["What is <image>?"])
     with pytest.raises(CaptioningFailed, match="None of the TimeFrames could be captioned.*<image> stands for a frame"):

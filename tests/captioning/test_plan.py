@@ -1,9 +1,11 @@
 """TimeFrames of every shape become the same prompts."""
 
+from types import ModuleType
 from typing import Any
 
 import pytest
 from mmif import Mmif
+from mmif.serialize import annotation
 
 from captioning.parameters import Parameters
 from captioning.plan import Plan, plan
@@ -139,6 +141,23 @@ def test_a_timeframe_of_something_else_than_video_is_left_alone(short: Broadcast
     made = planned(mmif)
     assert [task.time_frame for task in made.tasks] == ["v_1:tf_1", "v_1:tf_3"]
     assert made.warnings == []
+
+
+def test_a_video_is_found_by_the_sdks_location_plugins(short: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of ``mmif_docloc_SCHEME`` packages, which the SDK looks up when it is imported."""
+    plugin = ModuleType("mmif_docloc_tape")
+    asked: list[str] = []
+
+    def resolve(location: str) -> str:
+        asked.append(location)
+        return str(short.path)
+
+    plugin.resolve = resolve  # type: ignore[attr-defined]
+    monkeypatch.setitem(annotation.discovered_docloc_plugins, "tape", plugin)
+    mmif = Mmif(swt_mmif(short))
+    mmif["d1"].location = "tape://shelf-3/0042"
+    assert [task.path for task in planned(mmif).tasks] == [short.path] * 3
+    assert set(asked) == {"tape://shelf-3/0042"}
 
 
 def test_percent_encoded_locations(short: Broadcast) -> None:
