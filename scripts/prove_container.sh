@@ -47,10 +47,13 @@ storage=(--root "$folder/storage" --runroot "$folder/run")
 buildah() { command buildah "${storage[@]}" --log-level error "$@"; }
 podman() { command podman "${storage[@]}" --log-level fatal "${podman_options[@]}" "$@"; }
 # With neither network nor a user that the image knows, and only what is mounted to write to.
-run() {
-  podman run "${run_options[@]}" --network none --read-only --tmpfs /tmp --user 4711:4711 \
+run_in() {
+  local network=$1
+  shift
+  podman run "${run_options[@]}" --network "$network" --read-only --tmpfs /tmp --user 4711:4711 \
     --volume "$folder/cache:/cache" --volume "$folder/data:/data" --env CAPTIONER_MODEL=demo "$@"
 }
+run() { run_in none "$@"; }
 say() { printf '\n== %s\n' "$*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
@@ -138,8 +141,8 @@ until podman healthcheck run "$container" >/dev/null 2>&1; do
 done
 echo "healthy; process 1 is: $(podman exec "$container" python3 -c 'print(open("/proc/1/cmdline").read().replace("\0", " "))')"
 
-# In the container: it has no network but its own.
-call() { podman exec --interactive "$container" python3 - "$@"; }
+# From a container beside it, in its network: processes in the container itself end with the server.
+call() { run_in "container:$container" --rm --interactive "$image" python3 - "$@"; }
 read -r -d '' caller <<'END' || true
 import json, math, sys, urllib.request
 from pathlib import Path
@@ -168,10 +171,15 @@ call 'tfLabels=slate&parallelPrompts=4' <<<"$caller" | tee "$folder/first.txt"
 grep -q 'all of them right' "$folder/first.txt" || fail "no caption"
 
 say "SIGTERM while a call is in flight: it is answered, then the server ends with 0"
-call 'tfSamplingMode=all&maxImagesPerPrompt=1' <<<"$caller" >"$folder/drained.txt" 2>&1 &
+engine_seconds() {
+  podman exec "$container" python3 -c \
+    'import psutil; print(int(sum(p.cpu_times().user for p in psutil.process_iter() if "EngineCore" in p.name())))'
+}
+before=$(engine_seconds)
+call 'tfLabels=slate&tfSamplingMode=all&maxImagesPerPrompt=1' <<<"$caller" >"$folder/drained.txt" 2>&1 &
 calling=$!
-until podman exec "$container" python3 -c 'import psutil; exit(not any(c.status == "ESTABLISHED" and c.laddr.port == 5000 for c in psutil.net_connections()))' 2>/dev/null; do
-  kill -0 $calling 2>/dev/null || { cat "$folder/drained.txt"; fail "the call ended before it was seen"; }
+until [ "$(engine_seconds)" -gt "$((before + 1))" ]; do
+  kill -0 $calling 2>/dev/null || { cat "$folder/drained.txt"; fail "the call ended before the engine was seen at work"; }
 done
 podman stop "$container" >/dev/null
 podman wait "$container" >/dev/null
