@@ -3,6 +3,8 @@ Measure the app, or compare two measurements.
 
 python -m bench SCENARIO [--quick] [--json FILE]   one scenario
 python -m bench all [--quick] [--json FILE]        all of them
+python -m bench tune | capacity ...                settings for this machine; GPU-hours for an archive
+python -m bench publish [--measure]                docs/benchmarks.md, made of results
 python -m bench compare BEFORE.json AFTER.json     what changed, and whether it is more than noise
 """
 
@@ -18,9 +20,10 @@ from rich.console import Console
 
 from bench.compare import report
 from bench.engines import Engines
+from bench.publish import MEASUREMENTS, publish
 from bench.results import Results, ResultsError, read
 from bench.run import Run, new_progress, wide
-from bench.scenarios import SCENARIOS
+from bench.scenarios import SCENARIOS, TOOLS
 
 _PLOTS = Path("build/bench/plots")
 
@@ -33,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit code: 0, 1 if a scenario failed, 2 for a wrong command line or an unusable file
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    modules = {name: importlib.import_module(module) for name, module in SCENARIOS.items()}
+    modules = {name: importlib.import_module(module) for name, module in {**SCENARIOS, **TOOLS}.items()}
     options = _parser(modules).parse_args(given)
     console = wide(Console())
+    if options.scenario == "publish":
+        publish(measure=options.measure, only=options.only)
+        return 0
     if options.scenario == "compare":
         try:
             console.print(report(read(options.before), read(options.after)))
@@ -43,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"bench: {error}", file=sys.stderr)
             return 2
         return 0
-    chosen = list(modules) if options.scenario == "all" else [options.scenario]
+    chosen = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
     results = _measure({name: modules[name] for name in chosen}, options, given, console)
     if options.json:
         results.write(options.json)
@@ -84,13 +90,20 @@ def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=_first_line(module), description=module.__doc__)
         _with_options(_common(command), module)
     _common(
-        commands.add_parser("all", help="all of them, one after the other", description=f"Measure {_listed(modules)}.")
+        commands.add_parser(
+            "all", help="all of them, one after the other", description=f"Measure {_listed(SCENARIOS)}."
+        )
     )
     comparison = commands.add_parser(
         "compare", help="two results side by side, and what is noise", description=report.__doc__
     )
     comparison.add_argument("before", type=Path, metavar="BEFORE.json")
     comparison.add_argument("after", type=Path, metavar="AFTER.json")
+    publication = commands.add_parser(
+        "publish", help="docs/benchmarks.md, made of results", description=publish.__doc__
+    )
+    publication.add_argument("--measure", action="store_true", help="make the results first; takes an hour and more")
+    publication.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=(), help="of these sections")
     return parser
 
 

@@ -1,18 +1,30 @@
-"""Engines for scenarios: one at a time, shared by all that want the same."""
+"""Engines for scenarios, started once and shared by all that want the same."""
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contenders import Contender, Remote
 
 if TYPE_CHECKING:
     from app import SmolVLM2Captioner
+    from bench.server import Server
 
 DEFAULTS = {"model": "demo", "kv_cache_gib": "0.5"}
+LOGS = Path("build/bench")
 
 
 class Engines:
-    """The app's engine in this process. Changing its settings means a new engine, which takes 20 s and more."""
+    """
+    The app's engine in this process, servers, and contenders in processes of their own.
+
+    Of the engine in this process there is one; changing its settings means a new one, which takes 20 s and more.
+    """
 
     def __init__(self) -> None:
+        self._remotes: dict[str, Remote] = {}
+        self._servers: dict[str, tuple[Server, contextlib.ExitStack]] = {}
         self._settings: dict[str, str] = {}
         self._captioner: SmolVLM2Captioner | None = None
 
@@ -40,8 +52,43 @@ class Engines:
         self._settings = wanted
         return self._captioner
 
+    def remote(self, make: type[Contender], **arguments: Any) -> Remote:
+        """Return a contender in its process; see :mod:`bench.contenders`."""
+        key = f"{make.__name__} {sorted(arguments.items())}"
+        if key not in self._remotes:
+            self._remotes[key] = Remote(make, **arguments)
+        return self._remotes[key]
+
+    def server(self, **settings: str) -> "Server":
+        """
+        Return a server that answers calls.
+
+        :param settings: see :meth:`captioner`
+        """
+        from bench.server import serving
+
+        key = str(sorted((DEFAULTS | settings).items()))
+        if key in self._servers and not self._servers[key][0].is_ready:
+            self._servers.pop(key)[1].close()
+        if key not in self._servers:
+            running = contextlib.ExitStack()
+            LOGS.mkdir(parents=True, exist_ok=True)
+            server = running.enter_context(serving(LOGS / f"server-{len(self._servers)}.log", **settings))
+            self._servers[key] = (server, running)
+        return self._servers[key][0]
+
+    def close_others(self) -> None:
+        """End the contenders and servers, where a scenario needs their memory."""
+        for remote in self._remotes.values():
+            remote.close()
+        for _, running in self._servers.values():
+            running.close()
+        self._remotes.clear()
+        self._servers.clear()
+
     def close(self) -> None:
-        """End the engine, if there is one."""
+        """End all there is."""
+        self.close_others()
         if self._captioner is not None:
             self._captioner.engine.close()
             self._captioner = None

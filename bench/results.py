@@ -31,6 +31,7 @@ class Results:
     :param settings: by scenario, whatever it was told or chose
     :param plots: files that were drawn
     :param failures: by scenario, why it gave nothing
+    :param shown: by scenario, the tables and lines that people were shown
     """
 
     command: list[str]
@@ -39,6 +40,7 @@ class Results:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     plots: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, list[Any]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class Results:
             "samples": {name: list(figure.samples) for name, figure in self.figures.items()},
             "plots": self.plots,
             "failures": self.failures,
+            "shown": self.shown,
         }
 
 
@@ -112,6 +115,7 @@ def read(path: Path) -> Results:
         found["settings"],
         found["plots"],
         found["failures"],
+        found["shown"],
         about,
     )
 

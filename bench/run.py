@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from bench import plots
 from bench.engines import Engines
@@ -62,8 +63,9 @@ class Run:
         return self.record(name, ratio_of_neighbours(numerator, denominator), "x", "more")
 
     def show(self, what: RenderableType) -> None:
-        """Print a table or a line of text when the scenario is done."""
+        """Print a table or a line of text when the scenario is done; results keep it, too."""
         self.shown.append(what)
+        self._results.shown.setdefault(self.name, []).append(_plain(what))
 
     @contextlib.contextmanager
     def plot(self, name: str, **size: float) -> Iterator["Axes"]:
@@ -110,6 +112,14 @@ class Run:
             if number >= 0:
                 samples[name].append(sample)
         return samples
+
+
+def _plain(what: RenderableType) -> Any:
+    if not isinstance(what, Table):
+        return str(what)
+    columns = [str(column.header) for column in what.columns]
+    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in what.columns))]
+    return {"title": str(what.title or ""), "columns": columns, "rows": rows}
 
 
 def new_progress(console: Console) -> Progress:

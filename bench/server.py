@@ -50,6 +50,19 @@ class Server:
         (worker,) = psutil.Process(self.process.pid).children()
         return worker
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes calls now."""
+        try:
+            return requests.get(self.url + "/health/ready", timeout=60).ok
+        except requests.ConnectionError:
+            return False
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its processes hold, what they share divided among them (PSS)."""
+        return sum(_held(process) for process in self.family)
+
 
 @contextlib.contextmanager
 def serving(log: Path, **settings: str) -> Iterator[Server]:
@@ -79,13 +92,18 @@ def serving(log: Path, **settings: str) -> Iterator[Server]:
             psutil.wait_procs(family, timeout=60)
 
 
+def _held(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):  # ended meanwhile
+        return int(process.memory_full_info().pss)
+    return 0
+
+
 def _await_ready(server: Server) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if server.process.poll() is not None:
             break
-        with contextlib.suppress(requests.ConnectionError):
-            if requests.get(server.url + "/health/ready", timeout=60).ok:
-                return
+        if server.is_ready:
+            return
         time.sleep(0.1)
     raise RuntimeError(f"The server did not get ready; its log ends with:\n{server.log.read_text()[-4000:]}")

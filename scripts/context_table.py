@@ -6,11 +6,11 @@ The table of docs/context.md: what frames cost at SmolVLM2-2.2B's sizes, and how
 
 from collections.abc import Callable
 
+from bench import geometry
 from engine.context import Context
 from engine.conversation import Clip, chat_text
 from metadata import PROMPT
 from scripts.pages import DOCS, filled
-from tests import real_geometry
 
 PAGE = DOCS / "context.md"
 SIZES = {"SD, 640x480": (640, 480), "PAL, 720x576": (720, 576), "HD, 1920x1080": (1920, 1080)}
@@ -21,8 +21,8 @@ FRAME_MS = 1000
 
 def table() -> str:
     """Return the table in Markdown."""
-    processor = real_geometry.processor()
-    context = Context(processor, real_geometry.CONTEXT)
+    processor = geometry.processor()
+    context = Context(processor, geometry.CONTEXT)
     edges = context.edges
     lines = [
         f"| frame | {' | '.join(f'{edge} px' for edge in edges)} | video wording |",

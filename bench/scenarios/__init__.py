@@ -3,6 +3,20 @@
 # In the order of `python -m bench all`; those that share an engine follow each other.
 SCENARIOS = {
     "frames": "bench.scenarios.frames",
+    "stages": "bench.scenarios.stages",
+    "reprompt": "bench.scenarios.reprompt",
+    "resolution": "bench.scenarios.resolution",
+    "throughput": "bench.scenarios.throughput",
+    "latency": "bench.scenarios.latency",
+    "memory": "bench.scenarios.memory",
+    "faults": "bench.scenarios.faults",
+    "startup": "bench.scenarios.startup",
     "fuzz": "bench.scenarios.fuzz",
     "soak": "bench.scenarios.soak",
+}
+
+# What is asked by name, and is no part of `all`: it searches or reckons for an operator.
+TOOLS = {
+    "tune": "bench.scenarios.tune",
+    "capacity": "bench.scenarios.capacity",
 }

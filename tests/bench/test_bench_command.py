@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from bench import __main__ as command
 from bench.run import Run
-from bench.scenarios import SCENARIOS
+from bench.scenarios import SCENARIOS, TOOLS
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +125,5 @@ def test_two_results_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_every_scenario_says_what_it_measures() -> None:
     answer = subprocess.run([sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True)
-    for name in (*SCENARIOS, "all", "compare"):
-        (line,) = [line for line in answer.stdout.splitlines() if line.split()[:1] == [name]]
-        assert len(line.split()) > 3
+    for name in (*SCENARIOS, *TOOLS, "all", "compare", "publish"):
+        assert re.search(rf"^    {name}\s+\S+ \S+ \S+", answer.stdout, re.MULTILINE), name

@@ -12,11 +12,11 @@ from vllm.config import ModelConfig
 from vllm.model_executor.models.smolvlm import SmolVLMProcessingInfo
 from vllm.multimodal.processing.context import InputProcessingContext
 
+from bench import geometry
 from engine.context import Context, Fit, Size
 from engine.conversation import Clip, chat_text, with_frames
 from engine.errors import PromptRefused
 from models import DEMO
-from tests import real_geometry
 
 SD, PAL, HD = (640, 480), (720, 576), (1920, 1080)
 PROMPT = "Describe what is shown and transcribe any visible text."
@@ -32,14 +32,14 @@ def text_of(processor: Any, frames: int, prompt: str = PROMPT) -> Callable[[int]
 
 @pytest.fixture(scope="module", params=["demo", "real"])
 def processor(request: pytest.FixtureRequest) -> Any:
-    return AutoProcessor.from_pretrained(DEMO) if request.param == "demo" else real_geometry.processor()
+    return AutoProcessor.from_pretrained(DEMO) if request.param == "demo" else geometry.processor()
 
 
 @pytest.fixture(scope="module")
 def checkpoint(processor: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if processor is not real_geometry.processor():
+    if processor is not geometry.processor():
         return DEMO
-    return real_geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
+    return geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def context(processor: Any) -> Context:
 
 @pytest.fixture(scope="module")
 def real() -> Context:
-    return Context(real_geometry.processor(), real_geometry.CONTEXT)
+    return Context(geometry.processor(), geometry.CONTEXT)
 
 
 def random_size(rng: random.Random) -> Size:
@@ -129,7 +129,7 @@ def brute_force(context: Context, text: str, sizes: list[Size], answer: int) -> 
 @pytest.mark.parametrize("size", [SD, PAL, HD])
 @pytest.mark.parametrize("frames", [1, 7, 8, 19, 20, 95, 300])
 def test_fits_or_is_refused_as_computed(real: Context, frames: int, size: Size) -> None:
-    text = text_of(real_geometry.processor(), frames)
+    text = text_of(geometry.processor(), frames)
     expected = brute_force(real, text(frames), [size] * frames, 200)
     if expected is None:
         with pytest.raises(PromptRefused, match=f"{frames} frame"):
@@ -144,7 +144,7 @@ def test_fits_or_is_refused_as_computed(real: Context, frames: int, size: Size) 
     [(1, 1536), (7, 1536), (8, 1152), (9, 1152), (10, 768), (19, 768), (20, 384), (94, 384), (95, None)],
 )
 def test_where_an_sd_frames_resolution_falls(real: Context, frames: int, edge: int | None) -> None:
-    text = text_of(real_geometry.processor(), frames)
+    text = text_of(geometry.processor(), frames)
     if edge is None:
         with pytest.raises(PromptRefused):
             real.fit(text, [SD] * frames, 200)
@@ -170,7 +170,7 @@ def test_fits_mixed_sizes_exactly_up_to_the_last_token(context: Context, process
 
 
 def test_skip_keeps_the_resolution_or_refuses(real: Context) -> None:
-    processor = real_geometry.processor()
+    processor = geometry.processor()
     assert real.fit(text_of(processor, 7), [SD] * 7, 200, overflow="skip").longest_edge == 1536
     with pytest.raises(PromptRefused) as refused:
         real.fit(text_of(processor, 8), [SD] * 8, 200, overflow="skip")
@@ -202,33 +202,33 @@ def test_a_refusal_names_what_would_work_and_it_does(context: Context, processor
 def test_a_text_that_leaves_no_room_is_refused_with_or_without_frames(real: Context) -> None:
     for frames in (0, 1):
         with pytest.raises(PromptRefused, match="too long: .* Its text leaves no room: shorten prompt"):
-            real.fit(text_of(real_geometry.processor(), frames, "word " * 8200), [SD] * frames, 200)
+            real.fit(text_of(geometry.processor(), frames, "word " * 8200), [SD] * frames, 200)
 
 
 def test_max_new_tokens_is_kept_by_shrinking_where_that_is_possible(real: Context) -> None:
-    text = text_of(real_geometry.processor(), 3)
+    text = text_of(geometry.processor(), 3)
     fit = real.fit(text, [SD] * 3, 6000)
     assert (fit.longest_edge, fit.max_new_tokens) == (768, 6000)
 
 
 @pytest.mark.parametrize("overflow", ["shrink", "skip"])
 def test_max_new_tokens_that_nothing_could_keep_is_reduced_to_the_room_there_is(real: Context, overflow: Any) -> None:
-    text = text_of(real_geometry.processor(), 2)
+    text = text_of(geometry.processor(), 2)
     tokens = real.prompt_tokens(text(2), [SD] * 2, 1536)
     fit = real.fit(text, [SD] * 2, 8192, overflow=overflow)
     assert fit == Fit(1536, 1536, 8192 - tokens, 8192, tokens)
 
 
 def test_a_text_alone_reduces_max_new_tokens_down_to_the_last_token(real: Context) -> None:
-    text = text_of(real_geometry.processor(), 0)
+    text = text_of(geometry.processor(), 0)
     tokens = real.tokens(text(0))
-    assert Context(real_geometry.processor(), tokens + 1).fit(text, [], 200).max_new_tokens == 1
+    assert Context(geometry.processor(), tokens + 1).fit(text, [], 200).max_new_tokens == 1
     with pytest.raises(PromptRefused, match="leaves no room"):
-        Context(real_geometry.processor(), tokens).fit(text, [], 200)
+        Context(geometry.processor(), tokens).fit(text, [], 200)
 
 
 def test_several_answers_each_get_their_room(real: Context) -> None:
-    text = text_of(real_geometry.processor(), 7)
+    text = text_of(geometry.processor(), 7)
     assert real.fit(text, [SD] * 7, 200).longest_edge == 1536
     assert real.fit(text, [SD] * 7, 200, answers=2).longest_edge == 1536
     fit = real.fit(text, [SD] * 7, 200, answers=3)
@@ -236,7 +236,7 @@ def test_several_answers_each_get_their_room(real: Context) -> None:
 
 
 def test_video_wording_of_the_real_model_fits_about_85_frames(real: Context) -> None:
-    processor = real_geometry.processor()
+    processor = geometry.processor()
 
     def text(frames: int) -> str:
         clip = Clip(tuple(range(0, 300_000, 1000)), 300_000).last(frames)
@@ -264,7 +264,7 @@ def test_frames_cost_what_vllm_puts_in_their_place(processor: Any, context: Cont
 
 
 def test_a_resolution_that_is_asked_for_is_never_exceeded(real: Context) -> None:
-    few, many = text_of(real_geometry.processor(), 2), text_of(real_geometry.processor(), 30)
+    few, many = text_of(geometry.processor(), 2), text_of(geometry.processor(), 30)
     assert real.fit(few, [SD] * 2, 200, longest_edge=768).longest_edge == 768
     fit = real.fit(many, [SD] * 30, 200, longest_edge=768)
     assert (fit.longest_edge, fit.wanted_edge) == (384, 768)

@@ -13,6 +13,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from app import SmolVLM2Captioner
+from bench import geometry
 from demo.cards import Card, draw_card
 from engine.answering import size_of
 from engine.conversation import Clip
@@ -22,7 +23,6 @@ from engine.model import model_in
 from engine.request import Request
 from engine.settings import EngineSettings
 from sampling.decoding import Decoding
-from tests import real_geometry
 
 SD = (640, 480)
 CARDS = [Card("slate", "blue", 42), Card("chyron", "red", 137), Card("credits", "green", 2026), Card("bars", "grey", 7)]
@@ -42,7 +42,7 @@ def said(cards: list[Card]) -> str:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine of the real model's sizes in px and tokens, with next to nothing behind them."""
-    folder = real_geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
+    folder = geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
     settings = EngineSettings(model=str(folder), dtype="float32", kv_cache_gib=0.5)
     made = Engine(settings, model_in(folder))
     made.start()

@@ -10,10 +10,10 @@ from PIL import Image
 from transformers import AutoProcessor
 from transformers.video_utils import VideoMetadata
 
+from bench import geometry
 from engine.context import Context
 from engine.conversation import Clip, chat_text, with_frames
 from models import DEMO
-from tests import real_geometry
 
 
 class Bare(ClamsPromptableApp):
@@ -29,7 +29,7 @@ def conversation(prompt: list[str], frames: int, system: str = "") -> Any:
 
 @pytest.fixture(scope="module", params=["demo", "real"])
 def processor(request: pytest.FixtureRequest) -> Any:
-    return AutoProcessor.from_pretrained(DEMO) if request.param == "demo" else real_geometry.processor()
+    return AutoProcessor.from_pretrained(DEMO) if request.param == "demo" else geometry.processor()
 
 
 def theirs(processor: Any, messages: Any, frames: np.ndarray, clip: Clip) -> Any:

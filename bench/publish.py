@@ -1,0 +1,171 @@
+"""
+docs/benchmarks.md and its plots, made of results: ``python -m bench publish``.
+
+With ``--measure`` the results are made first, by the commands of ``MEASUREMENTS``; they lie beside the plots, with
+every sample, so that anyone can hold his own against them with ``python -m bench compare``.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bench.results import Results, read
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "docs" / "benchmarks"
+TEMPLATE = "page.md.j2"
+
+# What the page shows, by the names of its sections; in this order, on a machine that does nothing else.
+MEASUREMENTS = {
+    "throughput-256m": "throughput --model 256m --prompts 20 --rounds 5 --parallel 1,4,8,16 --batches 1,4,8",
+    "throughput-256m-default": "throughput --model 256m --resolution default --prompts 4 --rounds 5 --parallel 1,4 "
+    "--batches 1,4 --contenders engine,transformers",
+    "throughput-demo": "throughput --workload broadcast --rounds 7 --contenders engine,http,offline "
+    "--http-parallel 1,8,16",
+    "stages-256m": "stages --model 256m --prompts 12 --rounds 5",
+    "stages-demo": "stages",
+    "latency": "latency",
+    "reprompt-256m": "reprompt --model 256m --prompts 8",
+    "resolution-256m": "resolution --model 256m --prompts 2 --rounds 4",
+    "memory": "memory",
+    "startup": "startup --rounds 6",
+    "faults": "faults",
+    "frames": "frames",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    What is to be reached.
+
+    :param section: whose results hold it
+    :param figure: its name there
+    :param least: whether ``bound`` is to be reached, rather than not exceeded
+    """
+
+    words: str
+    section: str
+    figure: str
+    bound: float
+    least: bool = True
+
+    def row(self, results: dict[str, Results]) -> str:
+        """Return the row of the page's table."""
+        figure = results[self.section].figures.get(self.figure) if self.section in results else None
+        sign = "at least" if self.least else "at most"
+        if figure is None:
+            return f"| {self.words} | {sign} {self.bound:g} | not measured | |"
+        found = figure.interval
+        reached = found.value >= self.bound if self.least else found.value <= self.bound
+        unit = f" {figure.unit}" if figure.unit != "x" else ""
+        value = f"{found.value:.2f}{unit} ({found.low:.2f} to {found.high:.2f})"
+        return f"| {self.words} | {sign} {self.bound:g}{unit} | {value} | {'yes' if reached else 'no'} |"
+
+
+TARGETS = (
+    Target("engine against vLLM offline, same prompts", "throughput-256m", "throughput.engine.16_over_offline", 0.95),
+    Target("HTTP against vLLM offline, same prompts", "throughput-256m", "throughput.http.16_over_offline", 0.9),
+    Target(
+        "`parallelPrompts=16` against transformers one by one",
+        "throughput-256m",
+        "throughput.engine.16_over_transformers.1",
+        2.5,
+    ),
+    Target(
+        "`parallelPrompts=16` against transformers' best batch",
+        "throughput-256m",
+        "throughput.engine.16_over_best_transformers",
+        1.4,
+    ),
+    Target(
+        "`parallelPrompts=1` against transformers one by one",
+        "throughput-256m",
+        "throughput.engine.1_over_transformers.1",
+        1.25,
+    ),
+    Target(
+        "a call against its longest stage, 256M sizes", "stages-256m", "stages.call_over_longest_stage", 1.15, False
+    ),
+    Target("a call against its longest stage, demo", "stages-demo", "stages.call_over_longest_stage", 1.15, False),
+    Target("start to first caption, demo model", "startup", "startup.first_caption_at", 25, False),
+)
+
+
+def publish(*, measure: bool = False, only: Sequence[str] = ()) -> None:
+    """
+    Make the page.
+
+    :param measure: run the measurements first
+    :param only: of these sections
+    """
+    if measure:
+        for name, command in MEASUREMENTS.items():
+            if not only or name in only:
+                _measure(name, command)
+    PAGE.write_text(page(RESULTS))
+
+
+def page(folder: Path) -> str:
+    """Return the page that the results in ``folder`` make."""
+    results = {name: read(folder / f"{name}.json") for name in MEASUREMENTS if (folder / f"{name}.json").exists()}
+    # Of Markdown, not of HTML: nothing is to be escaped.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, autoescape=False
+    )
+    return environment.get_template(TEMPLATE).render(
+        results=results,
+        targets=[target.row(results) for target in TARGETS],
+        section=lambda name: "\n".join(_section(name, results)),
+        figure=lambda name, figure: _figure(results, name, figure),
+        machine=next(iter(results.values())).about["machine"] if results else None,
+        versions=next(iter(results.values())).about["versions"] if results else None,
+    )
+
+
+def _measure(name: str, command: str) -> None:
+    print(f"{name}: python -m bench {command}", flush=True)
+    plots = ROOT / "build" / "bench" / "plots" / name
+    shutil.rmtree(plots, ignore_errors=True)
+    result = RESULTS / f"{name}.json"
+    words = [sys.executable, "-m", "bench", *command.split(), "--json", str(result), "--plots", str(plots)]
+    subprocess.run(words, cwd=ROOT, check=True)
+    for plot in plots.glob("*.svg"):
+        shutil.copy(plot, RESULTS / f"{name}-{plot.stem.partition('-')[2]}.svg")
+
+
+def _section(name: str, results: dict[str, Results]) -> Iterator[str]:
+    """Yield the lines of a measurement: its command, its tables, its plots."""
+    if name not in results:
+        yield "Not measured yet."
+        return
+    found = results[name]
+    yield f"`python -m bench {MEASUREMENTS[name]}`"
+    for scenario in found.shown.values():
+        for shown in scenario:
+            yield ""
+            yield from [shown] if isinstance(shown, str) else _table(shown)
+    for plot in found.plots:
+        stem = Path(plot).stem.partition("-")[2]
+        yield ""
+        yield f"![{name}: {stem}](benchmarks/{name}-{stem}.svg)"
+
+
+def _table(table: dict[str, Any]) -> Iterator[str]:
+    yield f"{table['title'][:1].upper()}{table['title'][1:]}:"
+    yield ""
+    for row in (table["columns"], ["---"] * len(table["columns"]), *table["rows"]):
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"
+
+
+def _figure(results: dict[str, Results], name: str, figure: str) -> str:
+    if name not in results or figure not in results[name].figures:
+        return "(not measured)"
+    return f"{results[name].figures[figure].interval.value:.2f}"

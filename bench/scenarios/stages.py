@@ -1,0 +1,239 @@
+"""
+Where a caption's time goes, how well the stages overlap, and what share of the machine's own limits each reaches.
+
+The limits are measured in the same run: a large bfloat16 matrix product for encoder and prefill, reading memory for the
+writing of tokens. What each stage has to compute or read is counted (see `bench/cost.py`), not measured.
+"""
+
+import argparse
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from bench.contenders.engine import answer, requests_of
+from bench.geometry import Geometry, geometry_of
+from bench.models import HELP, model_folder, tile_edge
+from bench.tracing import STAGES, Trace, traced
+from bench.workloads import Workload, broadcast, mixed, uniform
+
+if TYPE_CHECKING:
+    from app import SmolVLM2Captioner
+    from bench.run import Run
+
+FRAMES, TOKENS = 3, 40  # of each prompt, where the model does not end captions by itself
+TILES = 16  # what the encoder's cache surely holds
+STEPS = 48
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be chosen."""
+    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    parser.add_argument("--prompts", type=int, default=24, help="captions in a round [default: 24]")
+    parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
+    parser.add_argument("--parallel", type=int, default=8, help="parallelPrompts [default: 8]")
+
+
+def measure(run: "Run") -> None:
+    """Measure whole calls, stages by themselves, and limits."""
+    if run.quick:
+        run.options.prompts, run.options.rounds = 6, 1
+    folder = model_folder(run.options.model)
+    edge = tile_edge(folder)
+    run.settings |= {"model": run.options.model, "prompts": run.options.prompts, "longest_edge": edge}
+    captioner = run.engines.captioner(model=str(folder), dtype=run.options.dtype)
+    _overlap(run, captioner, edge)
+    _shares(run, captioner, geometry_of(folder), edge)
+
+
+def _round(run: "Run", turn: int, edge: int) -> Workload:
+    count = run.options.prompts
+    if run.options.model == "demo":
+        return broadcast(count, turn, longest_edge=edge, quick=run.quick)
+    return uniform(count, turn, frames=FRAMES, tokens=TOKENS, longest_edge=edge, quick=run.quick)
+
+
+def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
+    """Time calls and their stages by themselves, in turns."""
+    turns = iter(range(1_000_000))
+    traces: list[Trace] = []
+
+    def reading() -> float:
+        workload = _round(run, next(turns), edge)
+        began = time.perf_counter()
+        workload.images()
+        return time.perf_counter() - began
+
+    def engine() -> float:
+        return answer(captioner.engine, requests_of(_round(run, next(turns), edge)), run.options.parallel).seconds
+
+    def call() -> float:
+        workload = _round(run, next(turns), edge)
+        mmif = workload.mmif()
+        parameters: dict[str, list[str]] = {
+            "maxNewTokens": [str(workload.prompts[0].tokens)],
+            "parallelPrompts": [str(run.options.parallel)],
+            "longestEdge": [str(edge)],
+        }
+        with traced(captioner.engine) as seen:
+            began = time.perf_counter()
+            captioner.annotate(mmif, **parameters)
+            took = time.perf_counter() - began
+        traces.extend(seen)
+        return took
+
+    taken = run.take_turns({"reading": reading, "engine": engine, "call": call}, run.options.rounds)
+    for name, samples in taken.items():
+        run.record(name, samples, "s", "less")
+    longest = [max(pair) for pair in zip(taken["reading"], taken["engine"])]
+    overlap = run.record(
+        "call_over_longest_stage", [over / under for over, under in zip(taken["call"], longest)], "x", "less"
+    )
+    table = Table(
+        title=f"a call of {run.options.prompts} prompts, {run.options.parallel} in flight ({run.options.model})"
+    )
+    for column in ("reading frames alone", "engine alone", "whole call", "call / longest stage"):
+        table.add_column(column, justify="right")
+    middle = {name: statistics.median(samples) for name, samples in taken.items()}
+    bounds = overlap.interval
+    table.add_row(
+        *(f"{middle[name]:.3f} s" for name in ("reading", "engine", "call")),
+        f"{bounds.value:.3f} ({bounds.low:.3f}-{bounds.high:.3f})",
+    )
+    run.show(table)
+    _show_traces(run, traces)
+
+
+def _show_traces(run: "Run", traces: list[Trace]) -> None:
+    table = Table(title="a prompt's way through the engine, beside others: median and 90th percentile")
+    for column in ("stage", "median, s", "90 %, s"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in STAGES:
+        samples = sorted(trace.stages[stage] for trace in traces)
+        run.record(f"prompt.{stage.replace(' ', '_')}", samples, "s", "less")
+        table.add_row(stage, f"{statistics.median(samples):.3f}", f"{samples[int(0.9 * (len(samples) - 1))]:.3f}")
+    run.show(table)
+    with run.plot("prompts", width=8, height=4.5) as axes:
+        last = sorted(traces[-run.options.prompts :], key=lambda trace: trace.taken)
+        start = last[0].taken
+        for stage_number, stage in enumerate(STAGES):
+            lengths = [trace.stages[stage] for trace in last]
+            lefts = [trace.taken - start + sum(list(trace.stages.values())[:stage_number]) for trace in last]
+            axes.barh(range(len(last)), lengths, left=lefts, label=stage)
+        axes.invert_yaxis()
+        axes.set_xlabel("seconds since the first prompt was taken")
+        axes.set_ylabel("prompt")
+        axes.set_title(f"The prompts of one call, {run.options.parallel} in flight ({run.options.model})")
+        axes.legend(fontsize="small")
+
+
+def _shares(run: "Run", captioner: "SmolVLM2Captioner", geometry: Geometry, edge: int) -> None:
+    """Time encoder, prefill and decode by themselves, and hold them against the limits."""
+    from bench import cost
+    from bench.limits import limits
+
+    machine = limits()
+    run.record("limit.products", machine.flops / 1e9, "GFLOP/s", "more")
+    run.record("limit.memory", machine.bandwidth / 1e9, "GB/s", "more")
+    alone = _alone(run, captioner, edge)
+    tokens = alone.pop("tokens")[0]
+    medians = {name: statistics.median(samples) for name, samples in alone.items()}
+    counted = {
+        "encoder": TILES * cost.encoder_flops(geometry) / machine.flops,
+        "prefill": TILES * cost.prefill_flops(geometry, tokens) / machine.flops,
+        "decode": STEPS * cost.decode_bytes(geometry, TILES, tokens + STEPS / 2) / machine.bandwidth,
+    }
+    table = Table(title=f"{TILES} prompts of one tile: stages by themselves, against this machine's limits")
+    for column in ("stage", "measured, s", "at the limit, s", "share of the limit"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, least in counted.items():
+        run.record(f"alone.{stage}", alone[stage], "s", "less")
+        share = run.record(
+            f"share.{stage}", [least / max(sample, 1e-9) for sample in alone[stage]], "x", "more"
+        ).interval
+        table.add_row(
+            stage, f"{medians[stage]:.3f}", f"{least:.3f}", f"{share.value:.0%} ({share.low:.0%}-{share.high:.0%})"
+        )
+    run.show(table)
+    with run.plot("shares", width=6) as axes:
+        bottom = 0.0
+        for stage in counted:
+            axes.bar(["measured"], [medians[stage]], bottom=bottom, label=stage)
+            bottom += medians[stage]
+        axes.set_prop_cycle(None)
+        bottom = 0.0
+        for least in counted.values():
+            axes.bar(["at the machine's limit"], [least], bottom=bottom)
+            bottom += least
+        axes.set_ylabel("seconds")
+        axes.set_title(f"{TILES} prompts of one tile, {STEPS} tokens each ({run.options.model})")
+        axes.legend()
+    if run.options.model != "demo":
+        _predict(run, captioner, geometry, edge, machine, medians, counted)
+
+
+def _alone(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> dict[str, list[float]]:
+    """
+    Return seconds of the encoder, of the prefill and of the writing of ``STEPS`` tokens, and a prompt's tokens.
+
+    Prompts over fresh frames take all three. With another system prompt in front, the same frames are read again, but
+    not encoded: vLLM keeps what it has encoded.
+    """
+    found: dict[str, list[float]] = {"encoder": [], "prefill": [], "decode": [], "tokens": []}
+    for turn in run.steps(range(-1, run.options.rounds), "stages by themselves"):
+        workload = uniform(TILES, 500 + turn, frames=1, tokens=1, longest_edge=edge, quick=run.quick)
+        requests = requests_of(workload)
+        fresh = answer(captioner.engine, requests, TILES)
+        again = answer(captioner.engine, [_with_system_prompt(request, "Again.", 1) for request in requests], TILES)
+        long = answer(
+            captioner.engine, [_with_system_prompt(request, "Longer.", 1 + STEPS) for request in requests], TILES
+        )
+        if turn >= 0:
+            found["encoder"].append(fresh.seconds - again.seconds)
+            found["prefill"].append(again.seconds)
+            found["decode"].append(long.seconds - again.seconds)
+            found["tokens"].append(again.prompt_tokens / TILES)
+    return found
+
+
+def _with_system_prompt(request: Any, text: str, tokens: int) -> Any:
+    from dataclasses import replace
+
+    sampling = request.sampling.clone()
+    sampling.max_tokens = tokens
+    turns = [[{"role": "system", "content": text}, *request.turns[0]]]
+    return replace(request, turns=turns, sampling=sampling)
+
+
+def _predict(
+    run: "Run",
+    captioner: "SmolVLM2Captioner",
+    geometry: Geometry,
+    edge: int,
+    machine: Any,
+    medians: dict[str, float],
+    counted: dict[str, float],
+) -> None:
+    """Hold the cost model, with the shares just found, against another workload: what `capacity` leans on."""
+    from bench import cost
+
+    shares = cost.Shares(**{stage: counted[stage] / max(medians[stage], 1e-9) for stage in counted})
+    samples = []
+    for turn in run.steps(range(900, 900 + run.options.rounds), "the mixed workload, for the cost model"):
+        workload = mixed(run.options.prompts, turn, longest_edge=edge, quick=run.quick)
+        spent = answer(captioner.engine, requests_of(workload), run.options.parallel)
+        mean = cost.Caption(
+            spent.images / spent.captions,
+            spent.prompt_tokens / spent.captions,
+            spent.completion_tokens / spent.captions,
+        )
+        samples.append(
+            cost.seconds(geometry, mean, machine, shares, run.options.parallel) * spent.captions / spent.seconds
+        )
+    ratio = run.record("predicted_over_measured", samples, "x").interval
+    run.show(
+        "The cost model with these shares predicts for the mixed workload "
+        f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) times the seconds that it takes."
+    )

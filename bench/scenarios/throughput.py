@@ -1,0 +1,173 @@
+"""
+Captions per second against `parallelPrompts`, beside vLLM by itself and transformers as the incumbent uses it.
+
+All contenders have the same weights, number type, threads and frames, and are measured in turns. Each reads and writes
+as many tokens as any other, which is checked.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from bench.contenders import Contender, Remote, Spent
+from bench.models import HELP, model_folder, tile_edge
+from bench.workloads import WORKLOADS, Workload, of_mmif
+
+if TYPE_CHECKING:
+    from bench.run import Run
+
+CONTENDERS = ("engine", "http", "offline", "transformers")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be chosen."""
+    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    parser.add_argument("--workload", choices=WORKLOADS, default="mixed", help="[default: mixed]")
+    parser.add_argument("--mmif", type=Path, nargs="+", help="caption these files instead")
+    parser.add_argument("--prompts", type=int, default=40, help="captions in a round [default: 40]")
+    parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
+    parser.add_argument("--resolution", choices=("tile", "default"), default="tile", help="of frames [default: tile]")
+    parser.add_argument("--parallel", type=_numbers, default=(1, 2, 4, 8, 16, 32), help="[default: 1,2,4,8,16,32]")
+    parser.add_argument("--http-parallel", type=_numbers, default=(16,), help="likewise, through HTTP [default: 16]")
+    parser.add_argument("--batches", type=_numbers, default=(1, 4, 8), help="transformers' batches [default: 1,4,8]")
+    parser.add_argument("--contenders", type=_names, default=CONTENDERS, help=f"[default: {','.join(CONTENDERS)}]")
+
+
+def measure(run: "Run") -> None:
+    """Let all contenders caption the same prompts in turns."""
+    options = run.options
+    if run.quick:
+        options.prompts, options.rounds = 8, 1
+        options.parallel, options.http_parallel, options.batches = (1, 8), (8,), (1, 4)
+    folder = model_folder(options.model)
+    edge = tile_edge(folder) if options.resolution == "tile" else 0
+    run.settings |= {
+        "model": options.model,
+        "dtype": options.dtype,
+        "workload": "files" if options.mmif else options.workload,
+        "prompts": options.prompts,
+        "longest_edge": edge,
+    }
+    remotes = {name: _start(run, name, folder) for name in options.contenders}
+    at_once = {
+        "engine": options.parallel,
+        "http": options.http_parallel,
+        "offline": (0,),
+        "transformers": options.batches,
+    }
+    spent: dict[str, list[Spent]] = {}
+
+    def turn(name: str, size: int) -> Callable[[], float]:
+        def caption() -> float:
+            taken = spent.setdefault(_label(name, size), [])
+            # Every contender of every round has frames of its own, and none a cache of them.
+            number = len(taken) * len(labels) + labels.index(_label(name, size))
+            taken.append(remotes[name].caption(_workload(run, number, edge), size))
+            return taken[-1].captions / taken[-1].seconds
+
+        return caption
+
+    labels = [_label(name, size) for name in options.contenders for size in at_once[name]]
+    speeds = run.take_turns(
+        {_label(name, size): turn(name, size) for name in options.contenders for size in at_once[name]}, options.rounds
+    )
+    _check_that_all_did_the_same(spent)
+    run.show(_table(run, speeds, spent))
+    _plot(run, speeds)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(CONTENDERS):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(CONTENDERS)}")
+    return names
+
+
+def _label(name: str, size: int) -> str:
+    return f"{name}.{size}" if size else name
+
+
+def _start(run: "Run", name: str, folder: Path) -> Remote:
+    from bench.contenders.engine import AppEngine
+    from bench.contenders.http import Http
+    from bench.contenders.offline import Offline
+    from bench.contenders.transformers import Transformers
+
+    made: dict[str, tuple[type[Contender], dict[str, Any]]] = {
+        "engine": (AppEngine, {"folder": str(folder)}),
+        "http": (Http, {"model": str(folder)}),
+        "offline": (Offline, {"folder": str(folder)}),
+        "transformers": (Transformers, {"folder": str(folder)}),
+    }
+    make, arguments = made[name]
+    if name != "transformers":
+        arguments |= {"kv_cache_gib": "0.25" if run.options.model == "demo" else "1"}
+    return run.engines.remote(make, dtype=run.options.dtype, **arguments)
+
+
+def _workload(run: "Run", turn: int, edge: int) -> Workload:
+    if run.options.mmif:
+        return of_mmif(run.options.mmif)
+    return WORKLOADS[run.options.workload](run.options.prompts, turn, longest_edge=edge, quick=run.quick)
+
+
+def _check_that_all_did_the_same(spent: dict[str, list[Spent]]) -> None:
+    told = {label: taken[0] for label, taken in spent.items() if taken[0].prompt_tokens}
+    if len({(one.captions, one.images, one.prompt_tokens) for one in told.values()}) > 1:
+        raise RuntimeError(f"Not all contenders did the same work: {told}")
+
+
+def _table(run: "Run", speeds: dict[str, list[float]], spent: dict[str, list[Spent]]) -> Table:
+    slow, ceiling = "transformers.1", "offline"
+    batches = [label for label in speeds if label.startswith("transformers")]
+    best = max(batches, key=lambda label: statistics.median(speeds[label]), default="")
+    against = {
+        "transformers.1": (slow, "against transformers, one by one"),
+        "best_transformers": (best, f"against its best batch ({best.partition('.')[2]})"),
+        "offline": (ceiling, "against vLLM offline"),
+    }
+    against = {name: (label, title) for name, (label, title) in against.items() if label in speeds}
+    table = Table(title=f"{run.options.model}, {run.settings['workload']} workload: median (bounds of the true median)")
+    for column in ("contender", "captions/s", "tokens written/s", *(title for _, title in against.values())):
+        table.add_column(column, justify="left" if column == "contender" else "right")
+    for label, samples in speeds.items():
+        interval = run.record(label, samples, "captions/s", "more").interval
+        ratios = []
+        for name, (other, _) in against.items():
+            if other == label:
+                ratios.append("1")
+                continue
+            ratio = run.record_ratio(f"{label}_over_{name}", samples, speeds[other]).interval
+            ratios.append(f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})")
+        one = spent[label][-1]
+        written = f"{one.completion_tokens / one.captions * interval.value:.0f}" if one.completion_tokens else ""
+        table.add_row(label, f"{interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})", written, *ratios)
+    return table
+
+
+def _plot(run: "Run", speeds: dict[str, list[float]]) -> None:
+    with run.plot("parallel") as axes:
+        for name, marker in (("engine", "o"), ("http", "s"), ("transformers", "^")):
+            sizes = sorted(int(label.partition(".")[2]) for label in speeds if label.startswith(f"{name}."))
+            if sizes:
+                middles = [statistics.median(speeds[f"{name}.{size}"]) for size in sizes]
+                lows = [middle - min(speeds[f"{name}.{size}"]) for size, middle in zip(sizes, middles)]
+                highs = [max(speeds[f"{name}.{size}"]) - middle for size, middle in zip(sizes, middles)]
+                axes.errorbar(sizes, middles, yerr=[lows, highs], marker=marker, capsize=3, label=name)
+        if "offline" in speeds:
+            axes.axhline(statistics.median(speeds["offline"]), linestyle="--", color="#555555", label="vLLM offline")
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("parallelPrompts (transformers: batch size)")
+        axes.set_ylabel("captions/s")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"Throughput, {run.options.model}, {run.settings['workload']} workload")
+        axes.legend()
