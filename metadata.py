@@ -109,6 +109,40 @@ OWN_PARAMETERS: tuple[dict[str, Any], ...] = (
             " anew. Has no effect at `temperature` 0, which is repeatable by itself."
         ),
     },
+    {
+        "name": "captionConfidence",
+        "type": "boolean",
+        "default": False,
+        "description": (
+            "Whether to say how sure the model was of each caption, so that the doubtful ones can be read first. The "
+            "TextDocument then has two more properties, both from 0 to 1: `confidence`, the geometric mean of the "
+            "probabilities that the model gave to the tokens (pieces of words) of the caption, its end included, and "
+            "`lowestTokenProbability`, that of the one it was least sure of. They are the model's own, whatever "
+            "`temperature`, `topP`, `topK` and `repetitionPenalty` made of them."
+        ),
+    },
+    {
+        "name": "repetitionPenalty",
+        "type": "number",
+        "default": 1,
+        "description": (
+            "Above 1 (up to 2), makes the model avoid tokens that the prompt or the caption already has, each time by "
+            "dividing their score by this number; 1.1 is a usual value. It also keeps the model from saying again "
+            "what it has every reason to: names in credits, words of the question, digits. `1` is off, less than 1 "
+            "has the model repeat itself. To cut captions that go in circles and leave all others as they are, see "
+            "`repetitionGuard`."
+        ),
+    },
+    {
+        "name": "repetitionGuard",
+        "type": "boolean",
+        "default": False,
+        "description": (
+            "Whether to stop a caption that goes in circles: one that ends with three times the same 8 to 64 tokens, "
+            "or with 24 tokens that are a shorter pattern over and over. It is cut after the first round of what is "
+            "repeated, and its TextDocument has the property `finishReason` with the value `repetition`."
+        ),
+    },
 )
 
 

@@ -196,6 +196,7 @@ def _request(frames: Frames, parameters: Parameters, conversation: Conversation)
         longest_edge=framing.longest_edge,
         overflow=framing.overflow,
         clip=Clip(times, max(end - start, *times)) if framing.format == "video" else None,
+        confidence=parameters.confidence,
     )
 
 

@@ -59,6 +59,7 @@ class Parameters:
     parallel_prompts: int
     max_images: int
     images_mode: ImagesPerPromptMode
+    confidence: bool
 
     @classmethod
     def of(cls, refined: Mapping[str, Any]) -> Self:
@@ -82,6 +83,7 @@ class Parameters:
             parallel_prompts=refined["parallelPrompts"],
             max_images=refined["maxImagesPerPrompt"],
             images_mode=ImagesPerPromptMode(refined["imagesPerPromptMode"]),
+            confidence=refined["captionConfidence"],
         )
 
 
@@ -97,6 +99,8 @@ def decoding_of(refined: Mapping[str, Any]) -> Decoding:
         top_p=refined["topP"],
         top_k=refined["topK"],
         seed=refined["seed"],
+        repetition_penalty=refined["repetitionPenalty"],
+        repetition_guard=refined["repetitionGuard"],
     )
 
 

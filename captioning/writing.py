@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mmif import AnnotationTypes, DocumentTypes, View
 
 from captioning.plan import Task
 from engine.request import Completion
 from sampling.timepoints import Instant
+
+_PROBABILITY_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,25 @@ def write(view: View, captions: Sequence[Caption]) -> None:
         view.new_annotation(AnnotationTypes.Alignment, source=caption.task.time_frame, target=text.id)
 
 
-def _marks(completion: Completion) -> dict[str, str | int]:
-    """What a reader should know of a caption that came about otherwise than asked for; mostly nothing."""
-    marks: dict[str, str | int] = {}
-    if completion.finish_reason == "length":
-        marks["finishReason"] = "length"
+def _marks(completion: Completion) -> dict[str, Any]:
+    """What a reader should know of how a caption came about; nothing of one that is as usual."""
+    marks: dict[str, Any] = {}
+    if completion.finish_reason != "stop":
+        marks["finishReason"] = completion.finish_reason
     if (fit := completion.fit) is not None:
         if fit.longest_edge < fit.wanted_edge:
             marks["longestEdge"] = fit.longest_edge
         if fit.max_new_tokens < fit.wanted_tokens:
             marks["maxNewTokens"] = fit.max_new_tokens
+    if (confidence := completion.confidence) is not None:
+        marks["confidence"] = _probability(confidence.mean)
+        marks["lowestTokenProbability"] = _probability(confidence.lowest)
     return marks
+
+
+def _probability(value: float) -> float:
+    # What else the engine is busy with may change the digits beyond these.
+    return float(f"{value:.{_PROBABILITY_DIGITS}g}")
 
 
 def _time_point(view: View, document: str, ms: int, made: dict[tuple[str, int], str]) -> str:

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from PIL import Image
 
+from engine.confidence import Confidence
 from engine.context import Context, Fit
 from engine.conversation import Message, chat_text, with_frames, with_replies
 from engine.errors import EngineDied, PromptRefused
 from engine.generation import Generation
-from engine.request import Completion, Request
+from engine.repetition import first_round
+from engine.request import Completion, FinishReason, Request
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
 
 
 class Passage(Protocol):
@@ -65,10 +70,14 @@ class Answering:
         :raises EngineDied: if the generation is gone
         """
         replies: list[str] = []
-        for messages in request.turns:
+        for turn, messages in enumerate(request.turns, start=1):
             if replies:
                 await passage.prepare_again()
-            completion, fit = await self._generate(generation, with_replies(messages, replies), request, fit, passage)
+            sampling = request.sampling.clone()
+            if request.confidence and turn == len(request.turns):
+                sampling.logprobs = 0  # of the tokens that are chosen, and no others
+            told = with_replies(messages, replies)
+            completion, fit = await self._generate(generation, told, request, sampling, fit, passage)
             replies.append(completion.text)
         if not completion.text:
             raise PromptRefused("The model answered with nothing; another prompt may help.")
@@ -83,7 +92,7 @@ class Answering:
         frames = [Image.new("RGB", (640, 480), colour) for colour in ("black", "grey")]
         parts: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
         request = Request([[{"role": "user", "content": parts}]], frames, sampling)
-        await self._generate(generation, request.turns[0], request, self.fit(request), WarmUp())
+        await self._generate(generation, request.turns[0], request, sampling, self.fit(request), WarmUp())
 
     def fit(self, request: Request) -> Fit:
         """
@@ -91,7 +100,6 @@ class Answering:
 
         :raises PromptRefused: if there is none
         """
-
         before_replies = [
             {**message, "content": "" if message["content"] is None else message["content"]}
             for message in request.turns[-1]
@@ -111,7 +119,13 @@ class Answering:
         )
 
     async def _generate(
-        self, generation: Generation, messages: Sequence[Message], request: Request, fit: Fit, passage: Passage
+        self,
+        generation: Generation,
+        messages: Sequence[Message],
+        request: Request,
+        sampling: "SamplingParams",
+        fit: Fit,
+        passage: Passage,
     ) -> tuple[Completion, Fit]:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -125,7 +139,6 @@ class Answering:
             self._check_length(tokens, len(request.images))
             # Only replies that take more tokens to read than to write leave less room than was reckoned with.
             fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self._context.length - tokens))
-            sampling = request.sampling.clone()
             sampling.max_tokens = fit.max_new_tokens
             passage.prepared()
             output = await generation.generate(rendered, sampling, passage.priority)
@@ -142,7 +155,7 @@ class Answering:
             raise PromptRefused(f"The prompt can't be prepared: {error}") from error
         if output is None:
             raise PromptRefused("The engine ended the prompt without an answer.")
-        return _completion(output, died=generation.died), fit
+        return self._completion(output, sampling, died=generation.died), fit
 
     def _prompt(self, messages: Sequence[Message], request: Request, fit: Fit) -> dict[str, Any]:
         """Say to vLLM what is to be prepared."""
@@ -172,6 +185,27 @@ class Answering:
                 f"{self._context.length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
             )
 
+    def _completion(self, output: Any, sampling: "SamplingParams", *, died: bool) -> Completion:
+        (answer,) = output.outputs
+        if answer.finish_reason not in get_args(FinishReason):
+            if died:
+                raise EngineDied("The engine process ended while the prompt was in flight.")
+            raise PromptRefused(
+                f"The engine gave the prompt up ({answer.finish_reason}); its answer would be incomplete."
+            )
+        tokens, text = answer.token_ids, answer.text
+        if answer.finish_reason == "repetition":
+            assert sampling.repetition_detection is not None
+            tokens = tokens[: first_round(tokens, sampling.repetition_detection)]
+            text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        return Completion(
+            text=text.strip(),
+            finish_reason=answer.finish_reason,
+            prompt_tokens=len(output.prompt_token_ids),
+            completion_tokens=len(answer.token_ids),
+            confidence=None if answer.logprobs is None else Confidence.of(tokens, answer.logprobs),
+        )
+
 
 def size_of(rendered: Any) -> int:
     """Return the bytes of a prepared prompt's tensors."""
@@ -179,17 +213,3 @@ def size_of(rendered: Any) -> int:
 
     tensors = rendered.get("mm_kwargs")
     return MultiModalCache.get_item_size(tensors) if tensors else 0
-
-
-def _completion(output: Any, *, died: bool) -> Completion:
-    (answer,) = output.outputs
-    if answer.finish_reason not in ("stop", "length"):
-        if died:
-            raise EngineDied("The engine process ended while the prompt was in flight.")
-        raise PromptRefused(f"The engine gave the prompt up ({answer.finish_reason}); its answer would be incomplete.")
-    return Completion(
-        text=answer.text.strip(),
-        finish_reason=answer.finish_reason,
-        prompt_tokens=len(output.prompt_token_ids),
-        completion_tokens=len(answer.token_ids),
-    )

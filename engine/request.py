@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
+from engine.confidence import Confidence
 from engine.context import Fit, Overflow
 from engine.conversation import Clip, Message
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+
+FinishReason = Literal["stop", "length", "repetition"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Request:
     :param longest_edge: px to which the longest side of each frame is resized; 0 is the model's own
     :param overflow: whether the frames may be smaller where the context can't hold the prompt otherwise
     :param clip: words the frames as SmolVLM2's video, each in one tile
+    :param confidence: whether to tell how sure the model was of the last reply
     """
 
     turns: Sequence[Sequence[Message]]
@@ -33,6 +37,7 @@ class Request:
     longest_edge: int = 0
     overflow: Overflow = "skip"
     clip: Clip | None = None
+    confidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,16 @@ class Completion:
     The last reply to a request.
 
     :param text: without surrounding white space; never empty
-    :param finish_reason: ``length`` if it was cut at the token limit
+    :param finish_reason: ``length`` if it was cut at the token limit, ``repetition`` if it went in circles
     :param prompt_tokens: tokens of the last generation's prompt, frames included
-    :param completion_tokens: tokens of the last reply
+    :param completion_tokens: tokens of the last reply, those that were cut off included
     :param fit: how the request went to the model
+    :param confidence: how sure the model was, if that was asked
     """
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
     fit: Fit | None = None
+    confidence: Confidence | None = None

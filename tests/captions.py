@@ -7,6 +7,7 @@ from typing import Any
 from mmif import AnnotationTypes, DocumentTypes, Mmif, View
 
 APP = "http://apps.clams.ai/smolvlm2-captioner/"
+MARKS = ("mime", "finishReason", "longestEdge", "maxNewTokens", "confidence", "lowestTokenProbability")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ def warnings(mmif: str) -> list[str]:
 def error(mmif: str) -> str:
     """The message of the error in the last view."""
     return str(json.loads(mmif)["views"][-1]["metadata"]["error"]["message"])
+
+
+def marks(mmif: str) -> list[dict[str, Any]]:
+    """What the captions' TextDocuments say of how they came about, in their order."""
+    # By the SDK: what all annotations of a view share, it writes once, into the view's metadata.
+    (view,) = caption_views(mmif)
+    texts = view.get_annotations(DocumentTypes.TextDocument)
+    return [{name: value for name in MARKS if (value := text.get_property(name)) not in (None, "")} for text in texts]
 
 
 def without_times(mmif: str) -> Any:

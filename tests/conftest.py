@@ -1,10 +1,12 @@
 """One engine and one broadcast for the whole session."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from flask.testing import FlaskClient
 from selenium.webdriver import Chrome
 
 # Read by all of the session's engines, those of child processes included.
@@ -18,7 +20,13 @@ os.environ |= {
 from app import SmolVLM2Captioner
 from demo.broadcast import Broadcast, make_segments, render
 from engine.engine import Engine
+from serving.front import restified
 from tests.browser import MISSING, chromium, complaints, look
+
+if TYPE_CHECKING:
+    from tests.reference import Transformers
+
+Post = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +42,24 @@ def captioner() -> Iterator[SmolVLM2Captioner]:
 def engine(captioner: SmolVLM2Captioner) -> Engine:
     """The session's engine."""
     return captioner.engine
+
+
+@pytest.fixture(scope="session")
+def client(captioner: SmolVLM2Captioner) -> FlaskClient:
+    """The app as an HTTP client sees it."""
+    return restified(captioner).test_client()
+
+
+@pytest.fixture(scope="session")
+def post(client: FlaskClient) -> Post:
+    """Posts a MMIF with parameters; returns the answer, which has to have the status that is expected."""
+
+    def send(mmif: str, status: int = 200, **parameters: Any) -> str:
+        response = client.post("/", data=mmif, query_string=parameters)
+        assert response.status_code == status, response.text[-2000:]
+        return response.text
+
+    return send
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +84,11 @@ def browser(_chromium: Chrome) -> Chrome:
     look(_chromium)
     complaints(_chromium)  # those of the page before are not this test's
     return _chromium
+
+
+@pytest.fixture(scope="session")
+def transformers() -> "Transformers":
+    """The demonstration model without vLLM."""
+    from tests.reference import Transformers
+
+    return Transformers()

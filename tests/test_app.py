@@ -3,7 +3,6 @@
 import gzip
 import json
 import threading
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,8 @@ from app import SmolVLM2Captioner
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast, Segment, make_segments, render
 from demo.cards import Card, draw_card
-from serving.front import restified
 from tests.captions import caption_views, captions, error, warnings, without_times
-
-Post = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def client(captioner: SmolVLM2Captioner) -> FlaskClient:
-    return restified(captioner).test_client()
-
-
-@pytest.fixture(scope="module")
-def post(client: FlaskClient) -> Post:
-    def send(mmif: str, status: int = 200, **parameters: Any) -> str:
-        response = client.post("/", data=mmif, query_string=parameters)
-        assert response.status_code == status, response.text[-2000:]
-        return response.text
-
-    return send
+from tests.conftest import Post
 
 
 @pytest.mark.parametrize("mode", ["representatives", "single", "all"])

@@ -1,46 +1,20 @@
 """TimeFrames of any length over the app's door: captioned as well as the context allows, and the record says how."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mmif import AnnotationTypes, DocumentTypes, Mmif
+from mmif import AnnotationTypes, Mmif
 
-from app import SmolVLM2Captioner
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast
 from engine.engine import Engine
-from serving.front import restified
-from tests.captions import caption_views, captions, error, warnings, without_times
-
-Post = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def post(captioner: SmolVLM2Captioner) -> Post:
-    client = restified(captioner).test_client()
-
-    def send(mmif: str, status: int = 200, **parameters: Any) -> str:
-        response = client.post("/", data=mmif, query_string=parameters)
-        assert response.status_code == status, response.text
-        return response.text
-
-    return send
+from tests.captions import caption_views, captions, error, marks, warnings, without_times
+from tests.conftest import Post
 
 
 @pytest.fixture
 def slates(broadcast: Broadcast) -> str:
     return swt_mmif(broadcast, labels=["slate"], representatives=3)
-
-
-def marks(mmif: str) -> list[dict[str, Any]]:
-    """What the captions' TextDocuments say beyond what every one says."""
-    # By the SDK: what all annotations of a view share, it writes once, into the view's metadata.
-    (view,) = caption_views(mmif)
-    names = ("finishReason", "longestEdge", "maxNewTokens")
-    texts = list(view.get_annotations(DocumentTypes.TextDocument))
-    said = [{name: text.get_property(name) for name in names} for text in texts]
-    return [{name: value for name, value in marks.items() if value is not None} for marks in said]
 
 
 def test_when_all_fits_nothing_is_said(post: Post, slates: str) -> None:

@@ -4,21 +4,17 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-import torch
 from clams import ClamsPromptableApp
-from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from app import SmolVLM2Captioner
 from demo.cards import Card, draw_card
-from engine.conversation import with_replies
 from engine.engine import Engine
 from engine.errors import PromptRefused
 from engine.request import Completion, Request
-from models import DEMO
 from sampling.decoding import Decoding
+from tests.reference import Transformers
 
 CARDS = [Card("slate", "blue", 42), Card("chyron", "red", 137), Card("credits", "green", 2026), Card("bars", "grey", 7)]
 PHRASES = ["slate 0042 blue", "chyron 0137 red", "credits 2026 green", "bars 0007 grey"]
@@ -31,39 +27,6 @@ def turns(
 ) -> Any:
     made = captioner.build_conversation(prompt, system, [None] * frames, prompt_mode=mode)
     return made if isinstance(made[0], list) else [made]
-
-
-class Transformers:
-    """The same weights in transformers, in float32, without vLLM."""
-
-    def __init__(self) -> None:
-        self.processor = AutoProcessor.from_pretrained(DEMO)
-        self.model = AutoModelForImageTextToText.from_pretrained(DEMO, dtype=torch.float32).eval()
-
-    def reply(self, conversation: Any, frames: list[Image.Image]) -> str:
-        replies: list[str] = []
-        for prefix in conversation:
-            parts = [
-                {
-                    **m,
-                    "content": [{"type": "text", "text": m["content"]}]
-                    if isinstance(m["content"], str)
-                    else m["content"],
-                }
-                for m in with_replies(prefix, replies)
-            ]
-            text = self.processor.apply_chat_template(parts, add_generation_prompt=True, tokenize=False)
-            inputs = self.processor(text=text, images=frames or None, return_tensors="pt")
-            with torch.inference_mode():
-                tokens = self.model.generate(**inputs, max_new_tokens=60, do_sample=False)
-            answer = tokens[0, inputs["input_ids"].shape[1] :]
-            replies.append(self.processor.decode(answer, skip_special_tokens=True).strip())
-        return replies[-1]
-
-
-@pytest.fixture(scope="module")
-def transformers() -> Transformers:
-    return Transformers()
 
 
 CASES: dict[str, dict[str, Any]] = {

@@ -39,8 +39,22 @@ def test_top_k_can_be_off(off: int) -> None:
         ({"top_p": 1.01}, "topP"),
         ({"top_p": float("nan")}, "topP"),
         ({"top_k": -2}, "topK"),
+        ({"repetition_penalty": 0}, "repetitionPenalty"),
+        ({"repetition_penalty": 2.1}, "repetitionPenalty"),
+        ({"repetition_penalty": float("nan")}, "repetitionPenalty"),
     ],
 )
 def test_wrong_values_are_refused_by_their_clams_name(values: dict[str, float], name: str) -> None:
     with pytest.raises(ValueError, match=f'"{name}" must be .*; got {next(iter(values.values()))}'):
         Decoding(**values)  # type: ignore[arg-type]
+
+
+def test_by_default_nothing_minds_repetition() -> None:
+    params = Decoding().sampling_params()
+    assert (params.repetition_penalty, params.repetition_detection) == (1, None)
+
+
+def test_penalty_and_guard_are_passed_on() -> None:
+    params = Decoding(repetition_penalty=1.2, repetition_guard=True).sampling_params()
+    assert params.repetition_penalty == 1.2
+    assert params.repetition_detection is not None
