@@ -1,10 +1,14 @@
-"""A decoded picture as an RGB image, without a copy where that gives the same pixels."""
+"""A decoded picture as an RGB image."""
 
+import mmap
 import os
+import weakref
+from collections import deque
 from functools import lru_cache
 from typing import Any
 
 import av
+import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
@@ -15,15 +19,17 @@ PLANAR = frozenset(
     for sampling in ("420", "422", "444")
 )
 WHOLE = 16  # px; swscale leaves some of the last columns unwritten in 32-bit rows of other widths
-ROWS = 32  # FFmpeg takes memory for a multiple of so many
+BYTES_PER_PIXEL = 4  # Pillow keeps RGB in 32 bits
+SPARE_BYTES = 12 * 1024 * 1024  # of memory kept for the next images, for each of so many sizes
+SPARE_SIZES = 4
 
 
 class Converter:
     """
     Makes images as `VideoFrame.to_image` does, pixel for pixel, without building a scaler each time.
 
-    Pillow keeps RGB in 32 bits a pixel. Where swscale writes just that, the image is made over swscale's own memory,
-    which lives as long as the image. It is read-only for Pillow: whoever draws on it draws on a copy.
+    Where swscale can write pixels as Pillow keeps them, they go into memory of images that are gone, and the image is
+    made over it. It is read-only for Pillow: whoever draws on it draws on a copy.
     """
 
     def __init__(self) -> None:
@@ -42,16 +48,48 @@ class Converter:
 
 
 def image_bytes(width: int, height: int) -> int:
-    """The memory that the image of a picture takes, in bytes."""
-    return width * -(-height // ROWS) * ROWS * 4
+    """The memory that an image takes, in bytes."""
+    return width * height * BYTES_PER_PIXEL
+
+
+class Memory:
+    """
+    Memory for images, used again when nobody knows the image any more, whichever thread made it.
+
+    Taking it from the system for each image costs more than the conversion, and the C library's own reserve grows with
+    time: memory that one thread took serves no other, and FFmpeg's aligned pieces do not fit where such a piece was.
+    """
+
+    def __init__(self) -> None:
+        self._spare: dict[int, deque[mmap.mmap]] = {}
+
+    def take(self, size: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+        """Bytes of any content; they are given back when the array and all made over it are gone."""
+        spare = self._spare.get(size)
+        if spare is None:
+            if len(self._spare) >= SPARE_SIZES:
+                self._spare = {}
+            spare = self._spare.setdefault(size, deque(maxlen=max(1, SPARE_BYTES // size)))
+        try:
+            piece = spare.pop()
+        except IndexError:
+            piece = mmap.mmap(-1, size)
+        taken = np.frombuffer(piece, np.uint8)
+        weakref.finalize(taken, spare.append, piece).atexit = False
+        return taken
+
+
+_memory = Memory()
 
 
 def over(frame: av.VideoFrame) -> Image.Image:
-    """An image over the memory of an ``rgb0`` frame; what Pillow's `frombuffer` does, which takes no RGB."""
+    """The image of an ``rgb0`` frame, made as Pillow's `frombuffer` makes one, which takes no RGB."""
     core: Any = Image.core
     plane = frame.planes[0]
+    pixels = _memory.take(plane.buffer_size)
+    np.copyto(pixels, np.frombuffer(plane, np.uint8))
     size = (frame.width, frame.height)
-    image = Image.Image()._new(core.map_buffer(plane, size, "raw", 0, ("RGB", plane.line_size, 1)))
+    image = Image.Image()._new(core.map_buffer(pixels, size, "raw", 0, ("RGB", plane.line_size, 1)))
     image.readonly = 1
     return image
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from sampling import pixels
-from sampling.pixels import PLANAR, Converter, alike, image_bytes
+from sampling.pixels import PLANAR, SPARE_SIZES, Converter, Memory, alike, image_bytes
 
 SIZES = [(640, 480), (720, 576), (192, 145), (32, 2), (180, 144), (198, 146), (33, 21)]
 OTHERS = ["gray", "nv12", "yuv411p", "yuv420p12le", "gbrp", "pal8", "rgba"]
@@ -73,19 +73,39 @@ def test_who_draws_on_an_image_draws_on_a_copy() -> None:
     assert image.tobytes() == before
 
 
-def test_memory_is_given_back_with_the_image() -> None:
+def test_memory_is_given_back_with_the_image_and_used_again() -> None:
     frame, converter, process = noise(1920, 1088, "yuv420p"), Converter(), psutil.Process()
     image = converter.image(frame)
     before = process.memory_info().rss
     for _ in range(40):
         image = converter.image(frame)
     assert process.memory_info().rss - before < 10 * image_bytes(*image.size)
+    images = [converter.image(frame) for _ in range(40)]
+    assert process.memory_info().rss - before > 35 * image_bytes(*image.size)
+    images.clear()
+    assert process.memory_info().rss - before < 10 * image_bytes(*image.size)
 
 
-def test_image_bytes_cover_what_is_allocated() -> None:
-    for width, height in [(640, 480), (720, 576), (64, 1), (180, 144)]:
-        image = Converter().image(noise(width, height, "yuv420p"))
-        assert width * height * 4 <= image_bytes(*image.size) < (width * height + width * 32) * 4
+def test_memory_is_used_again_only_when_all_made_over_it_is_gone() -> None:
+    memory = Memory()
+    first = memory.take(1000)
+    first[:] = 7
+    part = first[10:20]
+    del first
+    second = memory.take(1000)
+    second[:] = 8
+    assert set(part) == {7}
+    address = second.ctypes.data
+    del second
+    third = memory.take(1000)
+    assert third.ctypes.data == address
+
+
+def test_of_few_sizes_memory_is_kept() -> None:
+    memory = Memory()
+    for size in range(1000, 1000 + 2 * SPARE_SIZES):
+        memory.take(size)
+    assert 0 < len(memory._spare) <= SPARE_SIZES
 
 
 def test_other_widths_than_whole_ones_are_not_tried() -> None:
