@@ -167,6 +167,7 @@ class RunningCall:
             yield
         finally:
             timer.cancel()
+            timer.join()
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:

@@ -71,8 +71,8 @@ class PlayedGeneration:
             self._check()
         finally:
             self.inside.discard(name)
-        answer = SimpleNamespace(finish_reason="stop", text=f"caption of {name}", token_ids=[1, 2])
-        return SimpleNamespace(outputs=[answer], prompt_token_ids=[1] * 8)
+        answer = SimpleNamespace(finish_reason="stop", text=f"caption of {name}", token_ids=[1, 2], logprobs=None)
+        return SimpleNamespace(outputs=[answer], prompt_token_ids=[1] * 8, num_cached_tokens=0)
 
     def die(self) -> None:
         if not self.died:

@@ -69,7 +69,9 @@ def hub() -> Iterator[http.server.ThreadingHTTPServer]:
 
 
 def fetch(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"HF_HOME": str(home)} | environment
+    # Not what an engine of this process has set for its own.
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    env |= {"HF_HOME": str(home)} | environment
     command = [sys.executable, "-m", "scripts.fetch_weights"]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
