@@ -5,21 +5,25 @@ The front door: the app as an HTTP server.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import clams.app
 import jsonschema
 from clams import ClamsPromptableApp
 from clams.envelop import EnvelopeError, unwrap_if_envelope
-from mmif import Mmif
+from mmif import Mmif, View
 
-from captioning.call import fit_notes, run
+from archive.settings import BackfillSettings
+from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, fit_notes, run
 from captioning.callwarnings import CallWarnings
 from captioning.parameters import Framing, Parameters, decoding_of
+from captioning.passes import Annotated, Passes
+from captioning.passes import current as current_passes
 from captioning.places import Places
 from captioning.plan import plan
 from captioning.running import CallCancelled, Reason, RunningCall, current
@@ -39,8 +43,9 @@ from serving.settings import ServingSettings
 
 clams.app.warnings = CallWarnings()  # concurrent calls get their own warnings, only theirs
 
-# All the settings there are.
-SETTINGS = (EngineSettings, CaptioningSettings, ServingSettings)
+# All the settings there are, and those of the server.
+SETTINGS = (EngineSettings, CaptioningSettings, ServingSettings, BackfillSettings)
+_OWN_SETTINGS = SETTINGS[:-1]
 
 # What the list of calls tells of a call: how much work it is. No text that goes to the model.
 _TOLD_PARAMETERS = (
@@ -79,13 +84,9 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :raises CallCancelled: if the call belongs to a server and is not to go on, or the engine went away
         """
         if not isinstance(mmif, Mmif):
-            try:
+            with _refusing_what_is_no_mmif():
                 mmif, runtime_params = unwrap_if_envelope(mmif, runtime_params)
                 mmif = Mmif(mmif)
-            except (jsonschema.ValidationError, json.JSONDecodeError, EnvelopeError):
-                raise
-            except Exception as error:  # whatever mmif-python stumbles over in JSON of another shape
-                raise EnvelopeError(f"This is not MMIF ({type(error).__name__}: {error}).") from error
         try:
             return str(super().annotate(mmif, **runtime_params))
         except EngineUnavailable as error:
@@ -95,6 +96,51 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             # No failure of the captioning, which a view would have to tell: the same call may succeed a minute later.
             running.cancel(Reason.ENGINE_GONE)
             raise CallCancelled(Reason.ENGINE_GONE) from error
+
+    def annotate_passes(
+        self,
+        mmif: str,
+        asked: Mapping[str, dict[str, list[str]]],
+        *,
+        window: int,
+        through: Callable[[TakesPrompts], TakesPrompts],
+        report_progress: Callable[[int, int], None],
+    ) -> Annotated:
+        """
+        Annotate as :meth:`annotate` does with the parameters of one pass after the other, but read frames that several
+        passes want once, and have the model read them once.
+
+        A pass of which all TimeFrames fail leaves a view with a warning.
+
+        :param asked: the parameters of each pass by its name, which its views are marked with
+        :param window: how many sets of frames may be in flight at once
+        :param through: stands between the call and the engine
+        :param report_progress: is told how many of how many prompts are done
+        :raises CaptioningFailed: if there were TimeFrames to caption and all failed in all passes
+        :raises Exception: as :meth:`annotate` does
+        """
+        with _refusing_what_is_no_mmif():
+            whole = Mmif(mmif)
+        refined = [self._refine_params(**given) for given in asked.values()]
+        passes = Passes(list(asked), lambda: self._caption(whole, refined, window, through, report_progress))
+        text = mmif
+        for number, given in enumerate(asked.values()):
+            # Read anew each time: what was serialised once can't be serialised again as it is, since mmif-python takes
+            # the TextDocuments' properties that it moved to the view for new ones.
+            before = whole if number == 0 else Mmif(text)
+            with passes.annotating(number):
+                try:
+                    text = super().annotate(before, **given)
+                except CaptioningFailed as error:
+                    view = before.new_view()
+                    self.sign_view(view, given)
+                    view.metadata.warnings = [f"{type(error).__name__}: {error}"]
+                    text = before.serialize(pretty=refined[number]["pretty"], sanitize=True)
+        outcomes = dict(zip(asked, passes.outcomes()))
+        failures = [f'Pass "{name}": {outcome.failure}' for name, outcome in outcomes.items() if outcome.failure]
+        if failures and not any(outcome.captions for outcome in outcomes.values()):
+            raise CaptioningFailed(" ".join(failures))
+        return Annotated(text, outcomes)
 
     def _annotate(self, mmif: Mmif, **parameters: Any) -> Mmif:
         """
@@ -107,17 +153,12 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :raises CallCancelled: if the call is not to go on
         :raises EngineError: if the engine is not there
         """
-        running = current() or RunningCall()
-        running.parameters = {name: parameters[name] for name in _TOLD_PARAMETERS}
-        asked = Parameters.of(parameters)
-        self._check_resolution(asked.framing)
-        running.check()
-        work = plan(mmif, asked, self.places)
-        if work.tasks:
-            self.engine.start()
-        call = self.engine.open_call(background=running.background)
-        conversation = self._conversation(asked)
-        outcome = run(work, asked, conversation, call, self.frame_budget, self.report_progress, running)
+        if (passes := current_passes()) is not None:
+            outcome = passes.outcome()
+        else:
+            window = Parameters.of(parameters).parallel_prompts
+            (outcome,) = self._caption(mmif, [parameters], window, _straight, self.report_progress)
+        outcome.check()
         if outcome.captions:
             view = mmif.new_view()
             self.sign_view(view, parameters)
@@ -125,6 +166,32 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         for warning in outcome.warnings:
             clams.app.warnings.warn(warning)
         return mmif
+
+    def _caption(
+        self,
+        mmif: Mmif,
+        refined: Sequence[Mapping[str, Any]],
+        window: int,
+        through: Callable[[TakesPrompts], TakesPrompts],
+        report_progress: Callable[[int, int], None],
+    ) -> list[Outcome]:
+        running = current() or RunningCall()
+        running.parameters = {name: refined[0][name] for name in _TOLD_PARAMETERS}
+        asked = [Parameters.of(parameters) for parameters in refined]
+        for one in asked:
+            self.check_resolution(one.framing)
+        running.check()
+        works = [Work(plan(mmif, one, self.places), one, self._conversation(one)) for one in asked]
+        if any(work.plan.tasks for work in works):
+            self.engine.start()
+        call = through(self.engine.open_call(background=running.background))
+        return run(works, call, self.frame_budget, report_progress, running, window=window)
+
+    def sign_view(self, view: View, runtime_conf: dict[str, Any]) -> None:
+        """Sign as the SDK does; of several passes, also with the name of the one that the view is of."""
+        super().sign_view(view, runtime_conf)
+        if (passes := current_passes()) is not None:
+            view.metadata.set_additional_property("pass", passes.name)
 
     def generate(
         self,
@@ -155,7 +222,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         decoding, framing = decoding_of(refined), Framing.of(refined)
         if framing.format == "video":
             raise ValueError("frameFormat video needs the times of the frames, which generate() is not told.")
-        self._check_resolution(framing)
+        self.check_resolution(framing)
         self.engine.start()
         call = self.engine.open_call()
         futures = [
@@ -206,7 +273,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             refined["model"] = self.engine.model.record
         return refined
 
-    def _check_resolution(self, framing: Framing) -> None:
+    def check_resolution(self, framing: Framing) -> None:
+        """:raises ValueError: if the model can't see frames at the size that is asked for; starts the engine"""
         if framing.longest_edge:
             self.engine.start()  # only the model's processor knows
             self.engine.context.check_edge(framing.longest_edge)
@@ -239,6 +307,25 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         return profiled
 
 
+@contextlib.contextmanager
+def _refusing_what_is_no_mmif() -> Iterator[None]:
+    """
+    Fail in the ways that the SDK's doors know.
+
+    :raises jsonschema.ValidationError, json.JSONDecodeError, EnvelopeError: if what is read is no MMIF
+    """
+    try:
+        yield
+    except (jsonschema.ValidationError, json.JSONDecodeError, EnvelopeError):
+        raise
+    except Exception as error:  # whatever mmif-python stumbles over in JSON of another shape
+        raise EnvelopeError(f"This is not MMIF ({type(error).__name__}: {error}).") from error
+
+
+def _straight(call: TakesPrompts) -> TakesPrompts:
+    return call
+
+
 def get_app() -> SmolVLM2Captioner:
     """Make the app. Its engine starts with the first call, or when the server is made."""
     return SmolVLM2Captioner()
@@ -254,11 +341,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Serve the SmolVLM2 captioner as a CLAMS app.")
     parser.add_argument("--port", type=int, default=5000, help="set port to listen [default: 5000]")
     parser.add_argument("--production", action="store_true", help="run gunicorn server")
-    for settings in SETTINGS:
+    for settings in _OWN_SETTINGS:
         settings.add_flags(parser)
     parsed = parser.parse_args(arguments)
     try:
-        for settings in SETTINGS:
+        for settings in _OWN_SETTINGS:
             settings.export_flags(parsed)
         refuse_unknown_variables(SETTINGS)
         serving = ServingSettings.read()

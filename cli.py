@@ -36,20 +36,7 @@ def metadata_to_argparser(app_metadata: AppMetadata) -> argparse.ArgumentParser:
     :param app_metadata: metadata of the app, with the universal parameters
     """
     parser = argparse.ArgumentParser(description=f"{app_metadata.name}: {app_metadata.description}")
-    for parameter in app_metadata.parameters:
-        text = parameter.description
-        if parameter.default is not None:
-            text += f" (default: {parameter.default or repr(parameter.default)}"
-            if parameter.type == "boolean":
-                text += f", any value except for {[v for v in falsy_values if isinstance(v, str)]} means true"
-            text += ")"
-        parser.add_argument(
-            f"--{parameter.name}",
-            help=text.replace("%", "%%"),
-            nargs="+" if parameter.multivalued else 1,
-            action="extend" if parameter.multivalued else "store",
-            choices=None if parameter.type == "boolean" else parameter.choices,
-        )
+    add_parameters(parser, app_metadata)
     for settings in _SETTINGS:
         settings.add_flags(parser)
     parser.add_argument("IN_MMIF_FILE", nargs="?", help="input MMIF file, or standard input if `-` or not given")
@@ -57,6 +44,30 @@ def metadata_to_argparser(app_metadata: AppMetadata) -> argparse.ArgumentParser:
         "OUT_MMIF_FILE", nargs="?", default=STANDARD, help="output MMIF file, or standard output if `-` or not given"
     )
     return parser
+
+
+def add_parameters(parser: argparse.ArgumentParser, app_metadata: AppMetadata) -> None:
+    """Add an option for every parameter of the app to ``parser``."""
+    group = parser.add_argument_group("parameters of the app")
+    for parameter in app_metadata.parameters:
+        text = parameter.description
+        if parameter.default is not None:
+            text += f" (default: {parameter.default or repr(parameter.default)}"
+            if parameter.type == "boolean":
+                text += f", any value except for {[v for v in falsy_values if isinstance(v, str)]} means true"
+            text += ")"
+        group.add_argument(
+            f"--{parameter.name}",
+            help=text.replace("%", "%%"),
+            nargs="+" if parameter.multivalued else 1,
+            action="extend" if parameter.multivalued else "store",
+            choices=None if parameter.type == "boolean" else parameter.choices,
+        )
+
+
+def given_parameters(parsed: argparse.Namespace, app_metadata: AppMetadata) -> dict[str, list[str]]:
+    """Return the parameters of the app that stand on a command line, as the SDK takes them."""
+    return {p.name: value for p in app_metadata.parameters if (value := getattr(parsed, p.name)) is not None}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     if parsed.IN_MMIF_FILE is None and sys.stdin.isatty():
         parser.print_help()
         return 1
-    parameters = {name: value for p in known.parameters if (value := getattr(parsed, name := p.name)) is not None}
+    parameters = given_parameters(parsed, known)
     try:
         given = _read(parsed.IN_MMIF_FILE)
         with _output(parsed.OUT_MMIF_FILE) as out:

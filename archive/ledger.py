@@ -12,14 +12,14 @@ source                path of the input, absolute
 run                   id of the last run that was asked to do it, in ``runs``
 state                 ``waiting``, ``running``, ``done`` or ``failed``
 attempts              how many times it was begun
-worker                who worked on it last: ``local``, a server's address, a Ray actor's name
+worker                who did it: ``local``, a server's address, a Ray actor's name; NULL if it is not done
 input_bytes           size of the input, and
 input_mtime_ns        time of its last change in ns since 1970: while both stay the same the input is not read again
 input_digest          SHA-256 of the input, hexadecimal
 parameters_digest     SHA-256 of what was asked: of all passes' parameters that captions depend on
 output_bytes          size of the output
 time_frames           distinct TimeFrames that some pass selected
-prompts               prompts over all passes
+prompts               prompts over all passes; where a server did it, those with a caption
 captions              captions in the output, of this backfill's views
 frames                pictures shown to the model, each counted once however many passes saw it
 prompt_tokens         tokens of all prompts, frames included; NULL where a server did not say, as are the next two
@@ -117,18 +117,16 @@ class Counts:
 @dataclass(frozen=True)
 class Stamp:
     """
-    What identifies an input and what was asked of it; see the table ``files``.
+    What identifies an input; see the table ``files``.
 
-    :param size: of the input in bytes
+    :param size: in bytes
     :param mtime_ns: when it was last changed
     :param digest: of its content
-    :param parameters: digest of the parameters
     """
 
     size: int
     mtime_ns: int
     digest: str
-    parameters: str
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,7 @@ class Result:
     """
     What has come of one file. Can be pickled, so that a worker elsewhere can send it.
 
+    :param parameters: digest of what was asked
     :param stamp: ``None`` if the input could not be read
     :param output_bytes: size of the output; ``None`` if there is none
     :param warnings: pairs of a pass's name and what it said
@@ -144,9 +143,10 @@ class Result:
     """
 
     path: str
-    worker: str
+    parameters: str
     seconds: float
     stamp: Stamp | None
+    worker: str | None = None
     output_bytes: int | None = None
     counts: Counts = field(default_factory=Counts)
     warnings: tuple[tuple[str, str], ...] = ()
@@ -303,11 +303,11 @@ class Ledger:
                 rows,
             )
 
-    def begin(self, path: str, worker: str) -> None:
+    def begin(self, path: str) -> None:
         """Note that a file is being worked on."""
         self._execute(
-            "UPDATE files SET state = 'running', attempts = attempts + 1, worker = ?, started = ? WHERE path = ?",
-            (worker, time.time(), path),
+            "UPDATE files SET state = 'running', attempts = attempts + 1, started = ? WHERE path = ?",
+            (time.time(), path),
         )
 
     def put_back(self, path: str, error: str | None = None) -> None:
@@ -327,7 +327,7 @@ class Ledger:
             "input_bytes": stamp and stamp.size,
             "input_mtime_ns": stamp and stamp.mtime_ns,
             "input_digest": stamp and stamp.digest,
-            "parameters_digest": stamp and stamp.parameters,
+            "parameters_digest": result.parameters,
             "output_bytes": result.output_bytes,
             "seconds": result.seconds,
             "cause": result.cause,
@@ -362,6 +362,10 @@ class Ledger:
         where = "WHERE path = ?" if path is not None else ""
         values = (path,) if path is not None else ()
         yield from self._query(f"SELECT path, pass, text FROM warnings {where} ORDER BY path, rowid", values)
+
+    def count_warnings(self) -> int:
+        """Count all warnings."""
+        return int(self._query("SELECT count(*) FROM warnings")[0][0])
 
     def states(self, run: int | None = None) -> dict[State, int]:
         """Count the files in each state; only those of ``run``."""

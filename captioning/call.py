@@ -11,7 +11,7 @@ from captioning.parameters import Parameters
 from captioning.plan import Plan, Task, not_captioned
 from captioning.running import Reason, RunningCall
 from captioning.warning import CaptionWarning, Cause
-from captioning.window import sliding_window
+from captioning.window import all_done, sliding_window
 from captioning.writing import Caption
 from engine.context import Fit
 from engine.conversation import Clip, Message
@@ -37,87 +37,129 @@ class TakesPrompts(Protocol):
     def generating(self) -> int:
         """How many of the call's prompts are in the model."""
 
-    def submit(self, request: Request) -> "Future[Completion]":
-        """Put a request in flight."""
+    def submit_in_turn(self, requests: Sequence[Request]) -> "list[Future[Completion]]":
+        """Put requests over the same frames in flight, each when the model has read the one before."""
 
     def cancel(self) -> None:
         """Take back what is in flight, and let nothing in any more."""
 
 
 @dataclass(frozen=True)
+class Work:
+    """
+    What one pass has to do. Most calls have one; of several, each asks something else.
+
+    :param plan: of which TimeFrames
+    :param parameters: what is asked, and how
+    :param conversation: makes the chat messages of each generation for a number of frames
+    """
+
+    plan: Plan
+    parameters: Parameters
+    conversation: Conversation
+
+
+@dataclass(frozen=True)
 class Outcome:
     """
-    What a call has come to.
+    What a pass has come to.
 
+    :param plan: what was to be done
     :param captions: in the order of the plan's tasks
     :param warnings: what the caller should know, in the order of the plan's tasks
+    :param failure: what is said if there were TimeFrames to caption and all failed; otherwise empty
     """
 
+    plan: Plan
     captions: list[Caption]
     warnings: list[CaptionWarning]
+    failure: str = ""
+
+    def check(self) -> None:
+        """:raises CaptioningFailed: if it failed"""
+        if self.failure:
+            raise CaptioningFailed(self.failure)
 
 
 def run(
-    plan: Plan,
-    parameters: Parameters,
-    conversation: Conversation,
+    works: Sequence[Work],
     engine: TakesPrompts,
     budget: ByteBudget,
     report_progress: Callable[[int, int], None],
     running: RunningCall,
-) -> Outcome:
+    *,
+    window: int,
+) -> list[Outcome]:
     """
-    Caption the tasks of ``plan``, ``parameters.parallel_prompts`` at a time.
+    Do the work of all passes. Frames that several of them want are read once, and held until the last is done.
 
-    :param conversation: makes the chat messages of each generation for a number of frames
     :param engine: left without a prompt of this call, whatever the outcome
     :param budget: bytes that decoded frames may hold
-    :param report_progress: is told how many of how many tasks are done
+    :param report_progress: is told how many of how many prompts are done
     :param running: is kept up to date, and obeyed
-    :raises CaptioningFailed: if there were TimeFrames to caption and all failed
+    :param window: how many sets of frames may be in flight at once, each with the prompts of all passes
+    :returns: the outcome of each pass
     :raises CallCancelled: if ``running`` was cancelled, but not by its deadline
     :raises EngineDied: if the engine went away meanwhile
     """
-    results = _Results(plan)
+    results = [_Results(work.plan) for work in works]
+    asking = _by_frames(works)
+    wanted = list(asking)
 
-    def submit(frames: Frames) -> "Future[Completion]":
-        if frames.images:
-            future = engine.submit(_request(frames, parameters, conversation))
-        else:
-            future = Future()
-            future.set_exception(PromptRefused(frames.trouble or "none of its frames can be read."))
-        # Not when the result is looked at: the reader may need these bytes for the very frames waited for then.
-        future.add_done_callback(lambda _: frames.release())
-        running.submitted += 1
+    def submit(frames: Frames) -> "Future[list[Future[Completion]]]":
+        askers = [works[number] for number, _ in asking[frames.task]]
+        futures = _submit(frames, askers, engine)
+        done = all_done(futures)
+        # Not when the results are looked at: the reader may need these bytes for the very frames waited for then.
+        done.add_done_callback(lambda _: frames.release())
+        running.submitted += len(futures)
         running.frames += len(frames.images)
-        return future
+        return done
 
-    running.total = len(plan.tasks)
+    running.total = sum(len(work.plan.tasks) for work in works)
     running.engine = engine
     report_progress(0, running.total)
     try:
         with (
-            contextlib.closing(read(plan.tasks, budget, running)) as frames_of_tasks,
+            contextlib.closing(read(wanted, budget, running)) as frames_of_tasks,
             running.on_cancel(engine.cancel),
             running.watching_the_clock(),
         ):
-            for frames, future in sliding_window(frames_of_tasks, submit, parameters.parallel_prompts):
-                if future.cancelled() and running.reason:
-                    continue
-                results.add(frames, future)
-                running.done, running.captions = results.done, len(results.captions)
+            for frames, done in sliding_window(frames_of_tasks, submit, window):
+                for (number, index), future in zip(asking[frames.task], done.result()):
+                    if future.cancelled() and running.reason:
+                        continue
+                    results[number].add(index, frames, future)
+                running.done = sum(result.done for result in results)
+                running.captions = sum(len(result.captions) for result in results)
                 report_progress(running.done, running.total)
     finally:
         engine.cancel()  # what is still in flight when the call fails is nobody's any more
     running.check()
     if running.reason is Reason.DEADLINE:
-        results.give_up(f"the call's time of {running.seconds} s was over before its turn was done.", Cause.DEADLINE)
-    outcome = results.outcome()
-    running.warnings.update(warning.cause for warning in outcome.warnings)
-    running.told = outcome.warnings
-    if results.failed:
-        raise CaptioningFailed(f"None of the TimeFrames could be captioned. {' '.join(map(str, outcome.warnings))}")
-    return outcome
+        for result in results:
+            result.give_up(f"the call's time of {running.seconds} s was over before its turn was done.", Cause.DEADLINE)
+    outcomes = [result.outcome() for result in results]
+    running.warnings.update(warning.cause for outcome in outcomes for warning in outcome.warnings)
+    running.told = [warning for outcome in outcomes for warning in outcome.warnings]
+    return outcomes
+
+
+def _by_frames(works: Sequence[Work]) -> dict[Task, list[tuple[int, int]]]:
+    """Map each set of frames to who wants it: the numbers of a work and of a task in its plan."""
+    asking: dict[Task, list[tuple[int, int]]] = {}
+    for number, work in enumerate(works):
+        for index, task in enumerate(work.plan.tasks):
+            asking.setdefault(task, []).append((number, index))
+    return asking
+
+
+def _submit(frames: Frames, askers: Sequence[Work], engine: TakesPrompts) -> "list[Future[Completion]]":
+    if frames.images:
+        return engine.submit_in_turn([_request(frames, work.parameters, work.conversation) for work in askers])
+    refused: Future[Completion] = Future()
+    refused.set_exception(PromptRefused(frames.trouble or "none of its frames can be read."))
+    return [refused] * len(askers)
 
 
 class _Results:
@@ -134,13 +176,8 @@ class _Results:
     def done(self) -> int:
         return len(self._plan.tasks) - len(self._left)
 
-    @property
-    def failed(self) -> bool:
-        return bool(self._refused or self._plan.failures) and not self.captions
-
-    def add(self, frames: Frames, future: "Future[Completion]") -> None:
+    def add(self, index: int, frames: Frames, future: "Future[Completion]") -> None:
         """:raises EngineDied: if that is what the task has come to"""
-        index = frames.index
         if frames.unread and frames.group is not None:
             self._notes.append((index, _unread(frames)))
         try:
@@ -163,8 +200,14 @@ class _Results:
         for (reason, cause), indices in self._refused.items():
             time_frames = [self._plan.tasks[index].time_frame for index in sorted(indices)]
             notes.append((min(indices), not_captioned(time_frames, reason, cause)))
-        told = [note for _, note in sorted(notes, key=lambda note: note[0])]
-        return Outcome([self.captions[index] for index in sorted(self.captions)], self._plan.warnings + told)
+        told = self._plan.warnings + [note for _, note in sorted(notes, key=lambda note: note[0])]
+        failed = bool(self._refused or self._plan.failures) and not self.captions
+        return Outcome(
+            plan=self._plan,
+            captions=[self.captions[index] for index in sorted(self.captions)],
+            warnings=told,
+            failure=f"None of the TimeFrames could be captioned. {' '.join(map(str, told))}" if failed else "",
+        )
 
 
 def fit_notes(name: str, frames: int, fit: Fit | None, time_frames: Sequence[str] = ()) -> list[CaptionWarning]:

@@ -1,5 +1,6 @@
 """A sliding window of work in flight."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
@@ -39,3 +40,23 @@ def sliding_window(
     finally:
         for future in in_flight:
             future.cancel()
+
+
+def all_done(futures: "list[Future[Result]]") -> "Future[list[Future[Result]]]":
+    """Return a future of ``futures``, done when they all are, whatever they have come to. It can't be cancelled."""
+    whole: Future[list[Future[Result]]] = Future()
+    whole.set_running_or_notify_cancel()
+    left = len(futures)
+    lock = threading.Lock()
+
+    def count(_: "Future[Result]") -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = not left
+        if last:
+            whole.set_result(futures)
+
+    for future in futures:
+        future.add_done_callback(count)
+    return whole

@@ -1,6 +1,6 @@
 """One request on one generation of the engine, turn by turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
@@ -31,11 +31,16 @@ class Passage(Protocol):
     def prepared(self) -> None:
         """Note that the prompt is prepared, and goes into vLLM now."""
 
+    @property
+    def on_read(self) -> Callable[[], None] | None:
+        """To be called when the model has read the prompt, if anyone waits for that."""
+
 
 class WarmUp:
     """The passage of a prompt that is alone in the engine."""
 
     priority = 0
+    on_read = None
 
     async def prepare_again(self) -> None:
         """Go on."""
@@ -141,7 +146,7 @@ class Answering:
             fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self._context.length - tokens))
             sampling.max_tokens = fit.max_new_tokens
             passage.prepared()
-            output = await generation.generate(rendered, sampling, passage.priority)
+            output = await generation.generate(rendered, sampling, passage.priority, passage.on_read)
         except EngineDeadError as error:
             raise EngineDied("The engine process ended while the prompt was in flight.") from error
         except VLLMClientError as error:
@@ -203,6 +208,7 @@ class Answering:
             finish_reason=answer.finish_reason,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(answer.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
             confidence=None if answer.logprobs is None else Confidence.of(tokens, answer.logprobs),
         )
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextvars
+import functools
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
@@ -49,7 +51,16 @@ class Prompt:
         self.since = 0.0  # by time.monotonic(): when its present stage began
         self.further: asyncio.Future[None] | None = None  # done when its next turn may be prepared
         self.deaths = 0  # that it was in vLLM at
+        self.follower: Prompt | None = None  # over the same frames; goes in when this one is read, or done
         self.future.add_done_callback(_notify_waiters)
+
+    @property
+    def with_followers(self) -> "Iterator[Prompt]":
+        """It, and those that are to follow it, in their order."""
+        prompt: Prompt | None = self
+        while prompt is not None:
+            yield prompt
+            prompt = prompt.follower
 
 
 def _notify_waiters(future: "Future[Completion]") -> None:
@@ -84,15 +95,28 @@ class EngineCall:
 
     def submit(self, request: Request) -> "Future[Completion]":
         """Put a request in flight; see :meth:`engine.engine.Engine.submit`. Cancelled at once if the call is."""
-        prompt = Prompt(request, self._lane)
+        (future,) = self.submit_in_turn([request])
+        return future
+
+    def submit_in_turn(self, requests: Sequence[Request]) -> "list[Future[Completion]]":
+        """
+        Put requests over the same frames in flight. Each goes in, in front of what waits, when the model has read the
+        one before: then the KV of their frames is there, and only what follows the frames is computed.
+        """
+        prompts = [Prompt(request, self._lane) for request in requests]
+        for prompt, follower in itertools.pairwise(prompts):
+            prompt.follower = follower
+        futures = [prompt.future for prompt in prompts]
         with self._lock:
             if self._cancelled:
-                prompt.future.cancel()
-                return prompt.future
-            self._prompts.add(prompt)
-        prompt.future.add_done_callback(lambda _: self._forget(prompt))
-        self._submit(prompt)
-        return prompt.future
+                for future in futures:
+                    future.cancel()
+                return futures
+            self._prompts.update(prompts)
+        for prompt in prompts:
+            prompt.future.add_done_callback(functools.partial(self._forget, prompt))
+        self._submit(prompts[0])
+        return futures
 
     def cancel(self) -> None:
         """Take all prompts of the call out of the engine, wherever they are, and let none in any more. Idempotent."""
@@ -102,6 +126,6 @@ class EngineCall:
         for prompt in prompts:
             prompt.future.cancel()
 
-    def _forget(self, prompt: Prompt) -> None:
+    def _forget(self, prompt: Prompt, _: "Future[Completion]") -> None:
         with self._lock:
             self._prompts.discard(prompt)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -210,13 +211,13 @@ class Engine:
 
     def _submit(self, prompt: Prompt) -> None:
         if self._state not in ("ready", "restarting"):
-            _refuse(prompt, self._unavailable())
+            _refuse_all(prompt, self._unavailable())
             return
         prompt.future.add_done_callback(lambda future: self._withdraw(prompt) if future.cancelled() else None)
         try:
             self._loop.call_soon_threadsafe(self._add, prompt)
         except RuntimeError:  # closed between the lines
-            _refuse(prompt, self._unavailable())
+            _refuse_all(prompt, self._unavailable())
 
     def _unavailable(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine takes no prompts: it is {self._state}.")
@@ -231,15 +232,33 @@ class Engine:
         if self._state not in ("ready", "restarting"):
             self._finish(prompt, self._unavailable())
         elif not prompt.future.cancelled():
-            self._prompts.add(prompt)
-            try:
-                prompt.fit = self._answering.fit(prompt.request)
-                held = self._answering.held(prompt.request, prompt.fit)
-            except Exception as error:  # seen by the caller
-                self._finish(prompt, error)
-                return
-            self._window.put(prompt, prompt.lane, held)
-            self._pump()
+            self._let_wait(prompt, functools.partial(self._window.put, prompt, prompt.lane))
+
+    def _follow(self, prompt: Prompt) -> None:
+        """Let the prompt that waits for this one to be read go next."""
+        follower, prompt.follower = prompt.follower, None
+        if follower is None:
+            return
+        follower.priority = prompt.priority
+        if follower.future.cancelled():
+            self._follow(follower)
+        elif self._state not in ("ready", "restarting"):
+            self._finish(follower, self._unavailable())
+        else:
+            follower.future.add_done_callback(lambda future: self._withdraw(follower) if future.cancelled() else None)
+            self._let_wait(follower, functools.partial(self._window.follow, follower, follower.priority, follower.lane))
+
+    def _let_wait(self, prompt: Prompt, put: Callable[[int], None]) -> None:
+        """Reckon what a prompt will hold, and let it wait for its turn."""
+        self._prompts.add(prompt)
+        try:
+            prompt.fit = self._answering.fit(prompt.request)
+            held = self._answering.held(prompt.request, prompt.fit)
+        except Exception as error:  # seen by the caller
+            self._finish(prompt, error)
+            return
+        put(held)
+        self._pump()
 
     def _drop(self, prompt: Prompt) -> None:
         if prompt.task is not None:
@@ -262,7 +281,7 @@ class Engine:
         assert generation is not None
         try:
             completion = await self._answering.answer(
-                generation, prompt.request, prompt.fit, _Passage(prompt, self._window, self._pump)
+                generation, prompt.request, prompt.fit, _Passage(prompt, self._window, self._pump, self._follow)
             )
         except EngineDied:
             pass  # it stays where it is until the watch finds it there
@@ -284,6 +303,7 @@ class Engine:
         else:
             with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
                 prompt.future.set_result(outcome)
+        self._follow(prompt)
         self._pump()
 
     def _watch(self) -> None:
@@ -378,14 +398,25 @@ class Engine:
 class _Passage:
     """A prompt's way through the engine's window."""
 
-    def __init__(self, prompt: Prompt, window: Window[Prompt], pump: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        prompt: Prompt,
+        window: Window[Prompt],
+        pump: Callable[[], None],
+        follow: Callable[[Prompt], None],
+    ) -> None:
         self._prompt = prompt
         self._window = window
         self._pump = pump
+        self._follow = follow
 
     @property
     def priority(self) -> int:
         return self._prompt.priority
+
+    @property
+    def on_read(self) -> Callable[[], None] | None:
+        return functools.partial(self._follow, self._prompt) if self._prompt.follower else None
 
     async def prepare_again(self) -> None:
         self._prompt.in_vllm = False
@@ -404,6 +435,11 @@ class _Passage:
 def _refuse(prompt: Prompt, error: Exception) -> None:
     with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
         prompt.future.set_exception(error)
+
+
+def _refuse_all(prompt: Prompt, error: Exception) -> None:
+    for each in prompt.with_followers:
+        _refuse(each, error)
 
 
 def _nobody_minds() -> None:

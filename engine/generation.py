@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NEVER = 2**31  # in tokens, and more than any answer has
 _CLOSE_SECONDS = 30.0  # that vLLM may take to tidy up what is left in this process
 
 Result = TypeVar("Result")
@@ -72,16 +73,26 @@ class Generation:
         """
         return await self._here(self._render(prompt))
 
-    async def generate(self, rendered: Any, sampling: "SamplingParams", priority: int) -> Any:
+    async def generate(
+        self, rendered: Any, sampling: "SamplingParams", priority: int, on_read: Callable[[], None] | None = None
+    ) -> Any:
         """
         Answer a prepared prompt.
 
         :param priority: lower goes first
+        :param on_read: called on the caller's loop when the model has read the prompt, and its KV can be reused
         :returns: vLLM's RequestOutput, finished; ``None`` if there is none
         :raises EngineDeadError: if the engine's process is gone
         :raises EngineGenerateError, VLLMClientError: if vLLM can't answer it
         """
-        return await self._here(self._generate(rendered, sampling, priority))
+        if on_read is None:
+            return await self._here(self._generate(rendered, sampling, priority))
+        callers = asyncio.get_running_loop()
+
+        def tell() -> None:
+            callers.call_soon_threadsafe(on_read)
+
+        return await self._here(self._generate_twice_told(rendered, sampling, priority, tell))
 
     @property
     def died(self) -> bool:
@@ -192,6 +203,24 @@ class Generation:
         async for output in outputs:
             return output
         return None
+
+    async def _generate_twice_told(
+        self, rendered: Any, sampling: "SamplingParams", priority: int, on_read: Callable[[], None]
+    ) -> Any:
+        from vllm.sampling_params import RequestOutputKind
+
+        assert self._llm is not None
+        sampling = sampling.clone()
+        # So vLLM tells of the first token and of the end, and of nothing in between, each time of what is new.
+        sampling.output_kind, sampling.stream_interval = RequestOutputKind.DELTA, _NEVER
+        whole = None
+        async for output in self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority):
+            if whole is None:
+                whole = output
+                on_read()
+            else:
+                whole.add(output, aggregate=True)
+        return whole
 
     async def _shut_down(self) -> None:
         # Tasks first: vLLM's own would take the end of the engine process for an accident, and log it as one.

@@ -51,6 +51,7 @@ class Completion:
     :param completion_tokens: tokens of the last reply, those that were cut off included
     :param fit: how the request went to the model
     :param confidence: how sure the model was, if that was asked
+    :param cached_tokens: those of ``prompt_tokens`` that the engine had computed before, for a prompt that began alike
     """
 
     text: str
@@ -59,3 +60,4 @@ class Completion:
     completion_tokens: int
     fit: Fit | None = None
     confidence: Confidence | None = None
+    cached_tokens: int = 0

@@ -4,7 +4,8 @@ Which prompt goes to vLLM next, when several calls want it to be theirs.
 vLLM prepares prompts (resizing frames, counting tokens) one at a time in order of arrival, blind to priority. So only a
 window of prompts is handed to it, and the others wait here, where their order can still change:
 
-1. prompts that were in the engine when it died,
+1. prompts that were in the engine when it died, and those that follow one over the same frames: while that one is in
+   vLLM the KV of their frames is there to be reused, and only then for sure,
 2. the prompts of calls, fairly,
 3. the prompts of background calls, fairly among themselves; but one of them goes after every ``BACKGROUND_SHARE`` of
    the second kind, so that they never stand still.
@@ -70,7 +71,7 @@ class Window(Generic[Prompt]):
         self._bytes: dict[Prompt, int] = {}
         self._lanes: list[Lane[Prompt]] = []  # those in which something waits
         self._lane_of: dict[Prompt, Lane[Prompt]] = {}
-        self._returned: list[tuple[int, int, Prompt]] = []
+        self._first: list[tuple[int, int, Prompt]] = []
         self._alone: deque[Prompt] = deque()
         self._further: list[tuple[int, int, Prompt]] = []  # in the engine, but to be prepared once more
         self._preparing: set[Prompt] = set()
@@ -93,7 +94,7 @@ class Window(Generic[Prompt]):
     @property
     def waiting(self) -> int:
         """How many prompts are not in the engine."""
-        return len(self._lane_of) + len(self._returned) + len(self._alone)
+        return len(self._lane_of) + len(self._first) + len(self._alone)
 
     def put(self, prompt: Prompt, lane: Lane[Prompt], held: int = 0) -> None:
         """
@@ -123,7 +124,17 @@ class Window(Generic[Prompt]):
         if alone:
             self._alone.append(prompt)
         else:
-            heapq.heappush(self._returned, (priority, next(self._arrivals), prompt))
+            heapq.heappush(self._first, (priority, next(self._arrivals), prompt))
+
+    def follow(self, prompt: Prompt, priority: int, lane: Lane[Prompt], held: int = 0) -> None:
+        """
+        Let a prompt wait in front of all lanes, as one of its lane with this priority has read its frames.
+
+        :param held: bytes that it will hold in the engine
+        """
+        self._bytes[prompt] = held
+        lane.level += 1  # it is one of its call's prompts all the same
+        heapq.heappush(self._first, (priority, next(self._arrivals), prompt))
 
     def prepare_again(self, prompt: Prompt) -> None:
         """Let a prompt that stays in the engine wait until it may be prepared once more."""
@@ -141,7 +152,7 @@ class Window(Generic[Prompt]):
                 self._lanes.remove(lane)
         if prompt in self._alone:
             self._alone.remove(prompt)
-        self._returned = _without(prompt, self._returned)
+        self._first = _without(prompt, self._first)
         self._further = _without(prompt, self._further)
         self._preparing.discard(prompt)
         held = self._bytes.pop(prompt, 0)
@@ -173,10 +184,10 @@ class Window(Generic[Prompt]):
             return Admission(self._isolated, int(self._clocks[False]))
         if len(self._admitted) >= self.size:
             return None
-        if self._returned:
-            if not self._fits(self._returned[0][2]):
+        if self._first:
+            if not self._fits(self._first[0][2]):
                 return None
-            priority, _, prompt = heapq.heappop(self._returned)
+            priority, _, prompt = heapq.heappop(self._first)
             return Admission(prompt, priority)
         return self._next_of_lanes()
 

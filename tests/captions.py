@@ -1,10 +1,13 @@
 """Captions as tests look at them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmif import AnnotationTypes, DocumentTypes, Mmif, View
+
+from app import SmolVLM2Captioner
 
 APP = "http://apps.clams.ai/smolvlm2-captioner/"
 MARKS = ("mime", "finishReason", "longestEdge", "maxNewTokens", "confidence", "lowestTokenProbability")
@@ -71,3 +74,14 @@ def without_times(mmif: str) -> Any:
         for name in ("timestamp", "appProfiling", "parameters", "appConfiguration"):
             view["metadata"].pop(name, None)
     return whole
+
+
+def pass_by_pass(captioner: SmolVLM2Captioner, mmif: str, asked: Mapping[str, dict[str, list[str]]]) -> Any:
+    """What calling the app by hand for each pass gives, each new view marked with its pass; without times."""
+    for name, parameters in asked.items():
+        before = len(json.loads(mmif)["views"])
+        whole = json.loads(captioner.annotate(mmif, **parameters))
+        for view in whole["views"][before:]:
+            view["metadata"]["pass"] = name
+        mmif = json.dumps(whole)
+    return without_times(mmif)

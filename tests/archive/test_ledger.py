@@ -33,15 +33,15 @@ def begun(output: Path, *paths: str) -> tuple[Ledger, int]:
 
 
 def result(path: str, **changes: object) -> Result:
-    stamp = Stamp(10, 20, "abc", "def")
-    values = {"path": path, "worker": "local", "seconds": 1.5, "stamp": stamp, "output_bytes": 12, "counts": COUNTS}
-    return Result(**values | changes)  # type: ignore[arg-type]
+    stamp = Stamp(10, 20, "abc")
+    values = {"worker": "local", "output_bytes": 12, "counts": COUNTS}
+    return Result(path, "def", 1.5, stamp, **values | changes)  # type: ignore[arg-type]
 
 
 def test_a_file_from_waiting_to_done(tmp_path: Path) -> None:
     ledger, run = begun(tmp_path, "a.mmif", "sub/b.mmif")
     assert ledger.states() == {"waiting": 2, "running": 0, "done": 0, "failed": 0}
-    ledger.begin("a.mmif", "local")
+    ledger.begin("a.mmif")
     assert ledger.states(run) == {"waiting": 1, "running": 1, "done": 0, "failed": 0}
     ledger.finish(result("a.mmif", warnings=(("slates", "one"), ("chyrons", "two"))))
     record = ledger.record("a.mmif")
@@ -61,7 +61,7 @@ def test_a_failure_and_the_success_after_it(tmp_path: Path) -> None:
     ledger.finish(result("a.mmif", cause="mmif", error="no JSON", warnings=(("slates", "old"),), output_bytes=None))
     (failed,) = ledger.records("failed")
     assert (failed.cause, failed.error, failed.output_bytes) == ("mmif", "no JSON", None)
-    ledger.begin("a.mmif", "local")
+    ledger.begin("a.mmif")
     ledger.finish(result("a.mmif"))
     (done,) = ledger.records()
     assert (done.state, done.cause, done.error) == ("done", None, None)
@@ -104,9 +104,9 @@ import os, signal
 from pathlib import Path
 from tests.archive.test_ledger import begun, result
 ledger, _ = begun(Path({str(tmp_path)!r}), "a.mmif", "b.mmif")
-ledger.begin("a.mmif", "local")
+ledger.begin("a.mmif")
 ledger.finish(result("a.mmif"))
-ledger.begin("b.mmif", "local")
+ledger.begin("b.mmif")
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
@@ -131,7 +131,7 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         ledger.register(run, ((f"{1 // number}.mmif", Path("/in")) for number in (1, 0)))
     assert [record.path for record in ledger.records()] == ["a.mmif"]
-    ledger.begin("a.mmif", "local")  # the connection can still be used
+    ledger.begin("a.mmif")  # the connection can still be used
 
 
 def test_one_that_is_not_there_or_not_ours_is_refused(tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from mmif import Mmif
 
 from app import SmolVLM2Captioner
-from captioning.call import CaptioningFailed, Outcome, TakesPrompts, run
+from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, run
 from captioning.parameters import Parameters
 from captioning.plan import Plan, plan
 from captioning.running import CallCancelled, Reason, RunningCall
@@ -41,16 +42,17 @@ class Watched:
         self._now = 0
         self._submitted = 0
 
-    def submit(self, request: Request) -> "Future[Completion]":
+    def submit_in_turn(self, requests: Sequence[Request]) -> "list[Future[Completion]]":
         with self._lock:
-            number = self._submitted
-            self._submitted += 1
-            self._now += 1
-            self.counts.append(self._now)
-            self.events.append(("in", number))
-        future = self._engine.submit(request)
-        future.add_done_callback(lambda _: self._done(number))
-        return future
+            numbers = range(self._submitted, self._submitted + len(requests))
+            self._submitted += len(requests)
+            self._now += len(requests)
+            self.counts.extend([self._now] * len(requests))
+            self.events.extend(("in", number) for number in numbers)
+        futures = self._engine.submit_in_turn(requests)
+        for number, future in zip(numbers, futures):
+            future.add_done_callback(partial(self._done, number))
+        return futures
 
     @property
     def in_flight(self) -> int:
@@ -63,7 +65,7 @@ class Watched:
     def cancel(self) -> None:
         self._engine.cancel()
 
-    def _done(self, number: int) -> None:
+    def _done(self, number: int, _: "Future[Completion]") -> None:
         with self._lock:
             self._now -= 1
             self.events.append(("out", number))
@@ -90,15 +92,16 @@ def ask(
     running: RunningCall | None = None,
     report_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    return run(
-        work,
-        parameters,
-        captioner._conversation(parameters),
+    (outcome,) = run(
+        [Work(work, parameters, captioner._conversation(parameters))],
         engine or captioner.engine.open_call(),
         budget or ByteBudget(),
         report_progress,
         running or RunningCall(),
+        window=parameters.parallel_prompts,
     )
+    outcome.check()
+    return outcome
 
 
 @pytest.mark.parametrize("size", [1, 4, 16])
@@ -215,7 +218,10 @@ def nothing_is_left(captioner: SmolVLM2Captioner, budget: ByteBudget) -> None:
     while engine.in_flight or engine.unfinished_in_vllm:  # it is told on a thread of its own
         time.sleep(0.001)
     assert budget.held == 0
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("frames-", "deadline-"))] == []
+    for thread in threading.enumerate():
+        if thread.name.startswith(("frames-", "deadline-")):  # told to end, but not yet ended
+            thread.join(60)
+            assert not thread.is_alive(), thread.name
 
 
 @pytest.mark.parametrize("reason", [Reason.CLIENT_GONE, Reason.DELETED, Reason.DRAINING])

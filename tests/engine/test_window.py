@@ -190,6 +190,22 @@ def test_what_comes_back_goes_first_in_its_old_order() -> None:
     assert served(window, 4) == ["a3", "b0", "a4", "a5"]
 
 
+def test_a_follower_goes_before_all_lanes_with_its_leaders_priority_and_counts_as_its_calls() -> None:
+    window = Turns(3, 1)
+    lane = fill(window, "a", 3)
+    fill(window, "b", 3)
+    leader = window.take()
+    assert leader is not None
+    window.follow("after a0", leader.priority, lane)
+    window.prepared("a0")
+    assert window.waiting == 6
+    assert window.take() == ("after a0", leader.priority)
+    window.prepared("after a0")
+    for prompt in ("a0", "after a0"):
+        window.leave(prompt)
+    assert served(window, 99) == ["b0", "b1", "a1", "b2", "a2"]
+
+
 def test_alone_is_alone() -> None:
     window = Turns(8, 8)
     fill(window, "a", 4)

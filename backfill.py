@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+"""
+The loading dock: an archive of MMIF in, an archive out.
+
+``python backfill.py INPUT... OUTPUT`` captions, ``python backfill.py status OUTPUT`` says how far that is.
+"""
+
+import argparse
+import contextlib
+import logging
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+import app
+from archive import estimate, status
+from archive.__main__ import main as report_on
+from archive.choice import choose
+from archive.display import display_on, summary
+from archive.inputs import InputError, Job, find_jobs
+from archive.ledger import FOLDER, Ledger, LedgerError, Outcome
+from archive.local import LocalRunner
+from archive.lock import Locked, locked
+from archive.output import remove_parts
+from archive.plan import Given, Pass, PlanError, digest, read_plan, single_pass
+from archive.remote import Patience, RemoteCaptioner, RemoteRunner, ServerError
+from archive.run import Progress, Runner, run
+from archive.settings import BackfillSettings
+from captioning.parameters import Parameters
+from captioning.settings import CaptioningSettings
+from cli import add_parameters, given_parameters
+from configuration import SettingsError, refuse_unknown_variables
+from engine.errors import EngineError
+from engine.settings import EngineSettings
+from metadata import IDENTIFIER
+
+# What the process ends with; docs/backfill.md explains them.
+DONE, WRONG_COMMAND, STOPPED, SOME_FAILED, IN_USE, INTERRUPTED = 0, 2, 3, 4, 5, 130
+
+_SETTINGS = (EngineSettings, CaptioningSettings, BackfillSettings)
+_CODES: Mapping[Outcome, int] = {
+    "complete": DONE,
+    "incomplete": SOME_FAILED,
+    "stopped": STOPPED,
+    "interrupted": INTERRUPTED,
+}
+_REPORT = "report"  # in the output folder
+_PER_SERVER = 16  # prompts in flight, where nothing is said
+_APP = f"http://apps.clams.ai/{IDENTIFIER}/"
+
+_EPILOG = """
+exit codes: 0 all files are done; 2 the command, the plan or a setting is wrong; 3 it stopped before the end, as the
+engine, the servers or the disk failed, and the same command goes on where it stood; 4 all was tried and some files
+failed; 5 another backfill is at work on OUTPUT; 130 it was interrupted, and the same command goes on.
+
+backfill.py status OUTPUT [--failed] [--json] says from another terminal how far it is.
+backfill.py report OUTPUT makes the report on it, or exports its captions.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Caption many MMIF files, or say how far that is.
+
+    :param arguments: the command line without the program's name; ``sys.argv``'s if ``None``
+    :returns: the exit code
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given[:1] == ["status"]:
+            return _status(given[1:])
+        if given[:1] == ["report"]:
+            return _report(given[1:])
+        return _backfill(given)
+    except (SettingsError, PlanError, InputError, ServerError, LedgerError) as error:
+        return _complain(error, WRONG_COMMAND)
+    except Locked as error:
+        return _complain(error, IN_USE)
+    except KeyboardInterrupt:
+        return _complain("interrupted before anything was begun.", INTERRUPTED)
+
+
+def _complain(said: object, code: int) -> int:
+    print(f"backfill.py: {said}", file=sys.stderr)
+    return code
+
+
+def _status(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="backfill.py status", description="Say how far a backfill is.")
+    parser.add_argument("OUTPUT", type=Path, help="its output folder")
+    parser.add_argument("--failed", action="store_true", help="list every file that failed")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parsed = parser.parse_args(arguments)
+    if parsed.json:
+        print(status.as_json(parsed.OUTPUT))
+    else:
+        Console().print(status.as_table(parsed.OUTPUT, all_failed=parsed.failed))
+    return DONE
+
+
+def _report(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="backfill.py report",
+        description=f"Make the report on a backfill in its output folder, as {_REPORT}; see docs/report.md.",
+        epilog="All other options are those of python -m archive.",
+    )
+    parser.add_argument("OUTPUT", type=Path, help="its output folder")
+    parsed, further = parser.parse_known_args(arguments)
+    return report_on([str(parsed.OUTPUT), str(parsed.OUTPUT / _REPORT), *further])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A command line, read and checked."""
+
+    options: argparse.Namespace
+    command: list[str]
+    output: Path
+    jobs: list[Job]
+    passes: tuple[Pass, ...]
+    captioner: app.SmolVLM2Captioner
+    settings: BackfillSettings
+
+
+def _backfill(arguments: list[str]) -> int:
+    asked = _read(arguments)
+    console = Console(stderr=True)
+    _log_to(console)
+    with _captioning(asked) as (model, make_runner):
+        parameters = digest(asked.passes, model)
+        if asked.options.dry_run:
+            return _dry_run(asked, model, parameters)
+        with locked(asked.output), Ledger(asked.output) as ledger:
+            code = _work(asked, model, parameters, ledger, console, lambda: make_runner(parameters))
+    if asked.options.report:
+        report_on([str(asked.output), str(asked.output / _REPORT)])
+    return code
+
+
+def _read(arguments: list[str]) -> _Asked:
+    known = app.get_app().metadata
+    options = _parser(known).parse_intermixed_args(arguments)
+    for settings in _SETTINGS:
+        settings.export_flags(options)
+    refuse_unknown_variables(app.SETTINGS)
+    captioner = app.get_app()
+    given = given_parameters(options, known)
+
+    def check(parameters: Given) -> Mapping[str, Any]:
+        refined = captioner._refine_params(**parameters)
+        Parameters.of(refined)
+        return refined
+
+    if options.plan is None:
+        passes = single_pass(given, check)
+    else:
+        passes = read_plan(options.plan, given, {p.name: p for p in known.parameters}, check)
+    output = options.OUTPUT
+    if output.exists() and not output.is_dir():
+        raise InputError(f"OUTPUT has to be a folder; {output} is a file.")
+    jobs = find_jobs(options.INPUT, output, column=options.column, base=options.base)
+    return _Asked(options, arguments, output, jobs, passes, captioner, BackfillSettings.read())
+
+
+def _parser(known: Any) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="backfill.py",
+        description="Caption many MMIF files, each once, in one or several passes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "INPUT",
+        nargs="+",
+        help="folder (its .mmif files), file, quoted glob, or manifest: .txt or .lst with a path a line, .csv or .tsv",
+    )
+    parser.add_argument("OUTPUT", type=Path, help="folder for the captioned MMIF files, at the same relative paths")
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="passes over every file, in YAML; see docs/backfill.md"
+    )
+    parser.add_argument("--column", default="", metavar="NAME", help="column of a manifest that has the paths")
+    parser.add_argument("--base", type=Path, metavar="FOLDER", help="folder to which output paths are relative")
+    parser.add_argument(
+        "--server", action="append", default=[], metavar="URL", help="running endpoint; may be repeated"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try the files that failed before again")
+    parser.add_argument("--force", action="store_true", help="do all files, also those that are done")
+    parser.add_argument("--report", action="store_true", help=f"make the report at the end, as OUTPUT/{_REPORT}")
+    parser.add_argument("--dry-run", action="store_true", help="only say what there is to do, and how long it may take")
+    add_parameters(parser, known)
+    for settings in _SETTINGS:
+        settings.add_flags(parser)
+    return parser
+
+
+@contextlib.contextmanager
+def _captioning(asked: _Asked) -> Iterator[tuple[str, Callable[[str], Runner]]]:
+    """Hand out what captions, as ``id@revision``, and what makes a runner of it; closed at the end."""
+    settings, urls = asked.settings, asked.options.server
+    if not urls:
+        engine = asked.captioner.engine
+
+        def make(parameters: str) -> Runner:
+            engine.start()
+            for made in asked.passes:
+                asked.captioner.check_resolution(Parameters.of(made.refined).framing)
+            parallel = settings.parallel or engine.settings.max_seqs
+            return LocalRunner(asked.captioner, asked.passes, parallel, parameters)
+
+        try:
+            yield engine.model.record, make
+        finally:
+            engine.close()
+        return
+    patience = Patience(
+        settings.server_tries,
+        settings.server_answer_minutes * 60,
+        settings.server_silence_minutes * 60,
+        settings.server_backoff_seconds,
+    )
+    token = settings.server_token.get_secret_value() if settings.server_token else ""
+    remote = RemoteCaptioner(urls, asked.passes, _APP, patience, token)
+    try:
+        remote.greet()
+        most = max(int(made.refined["parallelPrompts"]) for made in asked.passes)
+        calls = max(1, (settings.parallel or _PER_SERVER * len(urls)) // most)
+        yield remote.model, lambda parameters: RemoteRunner(remote, calls, parameters)
+    finally:
+        remote.close()
+
+
+def _dry_run(asked: _Asked, model: str, parameters: str) -> int:
+    if (asked.output / FOLDER / "ledger.sqlite").exists():
+        with Ledger(asked.output, read_only=True) as ledger:
+            choice = choose(
+                asked.jobs, ledger, parameters, retry_failed=asked.options.retry_failed, force=asked.options.force
+            )
+            runs = ledger.runs()
+    else:
+        choice, runs = choose(asked.jobs, None, parameters, retry_failed=False, force=False), []
+    found = estimate.look_into(choice.jobs, asked.passes)
+    Console().print(estimate.shown(choice, found, estimate.rate(runs, model)))
+    return DONE
+
+
+def _work(
+    asked: _Asked, model: str, parameters: str, ledger: Ledger, console: Console, make_runner: Callable[[], Runner]
+) -> int:
+    for left in ledger.records("running"):  # by a run that was killed
+        remove_parts(asked.output / left.path)
+    options = asked.options
+    choice = choose(asked.jobs, ledger, parameters, retry_failed=options.retry_failed, force=options.force)
+    plan = [{"name": made.name, "parameters": made.parameters} for made in asked.passes]
+    number = ledger.begin_run(asked.command, plan, model)
+    ledger.register(number, ((job.path, job.source) for job in asked.jobs))
+    progress = Progress(len(choice.jobs), sum(choice.sizes.values()))
+    outcome: Outcome = "stopped"
+    try:
+        if not choice.jobs:
+            outcome = "incomplete" if choice.failed else "complete"
+            return _CODES[outcome]
+        with console.status("Starting the engine"):
+            runner = make_runner()
+        with display_on(console) as display:
+            outcome = run(choice, ledger, number, runner, display, progress)
+    except EngineError as error:
+        return _complain(error, STOPPED)
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+    finally:
+        with contextlib.suppress(sqlite3.Error):  # the disk is full; what is in the ledger is enough to go on
+            ledger.end_run(number, outcome)
+        failures = list(ledger.records("failed", run=number))
+        console.print(summary(outcome, choice, progress, ledger.totals(number), failures))
+    return _CODES[outcome]
+
+
+def _log_to(console: Console) -> None:
+    """Let what is logged appear above the live display."""
+    logging.getLogger("backfill").setLevel(logging.INFO)
+    if console.is_terminal:
+        logging.getLogger().handlers = [RichHandler(console=console, show_path=False)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Inputs become pairs of a file and its output."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archive.inputs import InputError, Job, find_jobs
+
+
+@pytest.fixture
+def tapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.mmif", "a.mmif", "1990/c.mmif", "1990/05/d.mmif", ".backfill/e.mmif", "1990/.f.mmif", "notes.json"):
+        file = tmp_path / "tapes" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return tmp_path / "tapes"
+
+
+def paths(*inputs: str, **options: Any) -> list[str]:
+    return [job.path for job in find_jobs(inputs, Path("out"), **options)]
+
+
+def test_a_folder_stands_for_the_mmif_files_below_it(tapes: Path) -> None:
+    jobs = find_jobs(["tapes"], Path("out"))
+    expected = ["1990/05/d.mmif", "1990/c.mmif", "a.mmif", "b.mmif"]
+    output = tapes.parent / "out"
+    assert jobs == [Job(path, tapes / path, output / path) for path in expected]
+
+
+def test_an_output_folder_below_the_input_is_no_input(tapes: Path) -> None:
+    (tapes / "out").mkdir()
+    (tapes / "out" / "a.mmif").touch()
+    found = [job.path for job in find_jobs(["tapes"], tapes / "out")]
+    assert found == ["1990/05/d.mmif", "1990/c.mmif", "a.mmif", "b.mmif"]
+
+
+@pytest.mark.usefixtures("tapes")
+def test_files_stand_for_themselves() -> None:
+    assert paths("tapes/1990/c.mmif", "tapes/notes.json") == ["c.mmif", "notes.json"]
+    assert paths("tapes/1990/c.mmif", "tapes/a.mmif", base=Path("tapes")) == ["1990/c.mmif", "a.mmif"]
+
+
+@pytest.mark.usefixtures("tapes")
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("tapes/*.mmif", ["a.mmif", "b.mmif"]),
+        ("tapes/**/*.mmif", ["1990/05/d.mmif", "1990/c.mmif", "a.mmif", "b.mmif"]),
+        ("tapes/19*/05/?.mmif", ["1990/05/d.mmif"]),
+        ("tap*/*.json", ["tapes/notes.json"]),
+    ],
+)
+def test_globs(pattern: str, expected: list[str]) -> None:
+    assert paths(pattern) == expected
+
+
+def test_manifests_keep_relative_paths(tapes: Path) -> None:
+    manifest = tapes / "list.txt"
+    manifest.write_text(f"# of May\n1990/05/d.mmif\n\n  missing/x.mmif \n{tapes}/a.mmif\n")
+    jobs = find_jobs([str(manifest)], Path("out"))
+    anchorless = str(tapes / "a.mmif").lstrip("/")
+    assert {job.path: job.source for job in jobs} == {
+        "1990/05/d.mmif": tapes / "1990/05/d.mmif",
+        "missing/x.mmif": tapes / "missing/x.mmif",  # fails when its turn comes
+        anchorless: tapes / "a.mmif",
+    }
+    assert paths(str(manifest), base=tapes) == ["1990/05/d.mmif", "a.mmif", "missing/x.mmif"]
+
+
+@pytest.mark.parametrize("mark", ["", "\N{ZERO WIDTH NO-BREAK SPACE}"])
+def test_manifests_as_tables(tapes: Path, mark: str) -> None:
+    table = tapes / "list.csv"
+    table.write_text(f'{mark}guid,file,title\n1,a.mmif,"One, two"\n2,1990/c.mmif,Three\n3,,Nothing\n')
+    assert paths(str(table), column="file") == ["1990/c.mmif", "a.mmif"]
+    with pytest.raises(InputError, match="several columns; say with --column.*guid, file, title"):
+        paths(str(table))
+    with pytest.raises(InputError, match='no column "path".*guid, file, title'):
+        paths(str(table), column="path")
+    (tapes / "one.tsv").write_text("file\na.mmif\n")
+    assert paths(str(tapes / "one.tsv")) == ["a.mmif"]
+
+
+def test_the_same_file_twice_is_done_once(tapes: Path) -> None:
+    assert paths("tapes", "tapes/a.mmif", str(tapes / "b.mmif")).count("a.mmif") == 1
+
+
+def test_what_can_not_be_used_is_refused_before_anything_starts(tapes: Path) -> None:
+    with pytest.raises(InputError, match="no file or folder tapes/none"):
+        paths("tapes", "tapes/none")
+    with pytest.raises(InputError, match="No file matches tapes/x\\*"):
+        paths("tapes/x*")
+    (tapes / "1990" / "a.mmif").touch()
+    with pytest.raises(InputError, match="would both become a.mmif.*--base"):
+        paths("tapes/a.mmif", "tapes/1990/a.mmif")
+    with pytest.raises(InputError, match="overwritten by its own output"):
+        find_jobs(["tapes"], tapes)
+    with pytest.raises(InputError, match="a.mmif is not below .*1990, the folder that --base names"):
+        paths("tapes", base=tapes / "1990")
+    (tapes / "1990" / "list.txt").write_text("../a.mmif\n")
+    with pytest.raises(InputError, match="a.mmif lies outside its manifest's folder.*--base"):
+        paths("tapes/1990/list.txt")
+    (tapes / "list.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="list.txt can't be read"):
+        paths("tapes/list.txt")
