@@ -57,7 +57,9 @@ class PlayedGeneration:
         self.rendered.append(prompt["prompt"])
         return {"prompt_token_ids": [1] * 8, "prompt": prompt["prompt"]}
 
-    async def generate(self, rendered: Any, sampling: SamplingParams, priority: int) -> Any:
+    async def generate(
+        self, rendered: Any, sampling: SamplingParams, priority: int, on_read: Callable[[], None] | None = None
+    ) -> Any:
         name = rendered["prompt"].split("#")[-2] if "#" in rendered["prompt"] else "warm-up"
         self.inside.add(name)
         try:
