@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
-from serving.server import restified
+from serving.front import restified
 from tests.captions import captions
 from tests.docs.code_blocks import PAGES, ROOT, Block, blocks
 
