@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from bench.geometry import GEOMETRIES, checkpoint
+from bench.geometry import GEOMETRIES, checkpoint, geometry_of
 from bench.workloads import FOLDER
 
+LARGE = 1024  # width of a language model whose cache takes 192 KiB a token, not 23
 HELP = f"demo, random weights of the sizes of SmolVLM2 ({', '.join(GEOMETRIES)}), or a folder with a checkpoint"
 
 
@@ -18,6 +19,11 @@ def model_folder(name: str) -> Path:
     from models import choose
 
     return checkpoint(name, FOLDER / "models") if name in GEOMETRIES else fetch(choose(name))
+
+
+def kv_cache_gib(folder: Path) -> str:
+    """Return the cache that 32 prompts of a few frames need, as a setting; several engines share this machine."""
+    return "0.5" if geometry_of(folder).text.width < LARGE else "6"
 
 
 def tile_edge(folder: Path) -> int:

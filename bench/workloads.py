@@ -44,6 +44,7 @@ class Workload:
     :param exact: captions are as long as they may be, whatever the model would say
     :param text: what is asked of every prompt
     :param longest_edge: px to which frames are resized; 0 is the model's own
+    :param mark: other than 0, it is drawn into a corner pixel of every frame, which makes it a fresh one to any cache
     """
 
     name: str
@@ -51,6 +52,7 @@ class Workload:
     exact: bool
     text: str
     longest_edge: int = 0
+    mark: int = 0
 
     def images(self) -> "list[list[Image.Image]]":
         """Decode the frames of every prompt."""
@@ -62,7 +64,9 @@ class Workload:
             instants = [self.prompts[number].instants for number in numbers]
             with read_groups(video, instants, budget=ByteBudget()) as reader:
                 for group in reader:
-                    found[numbers[group.index]] = [frame.image for frame in group.frames if frame is not None]
+                    found[numbers[group.index]] = [
+                        _marked(frame.image, self.mark) for frame in group.frames if frame is not None
+                    ]
                     group.release()
         return [found[number] for number in range(len(self.prompts))]
 
@@ -129,7 +133,14 @@ def broadcast(count: int, turn: int, *, longest_edge: int = 0, quick: bool = Fal
 WORKLOADS = {"mixed": mixed, "broadcast": broadcast}
 
 
-def of_mmif(files: Sequence[Path], *, sampling_mode: str = "representatives", tokens: int = 200) -> Workload:
+def of_mmif(
+    files: Sequence[Path],
+    turn: int,
+    *,
+    longest_edge: int = 0,
+    sampling_mode: str = "representatives",
+    tokens: int = 200,
+) -> Workload:
     """Make the prompts that the app would make of real files, whose captions end where the model ends them."""
     from mmif import Mmif
 
@@ -144,7 +155,7 @@ def of_mmif(files: Sequence[Path], *, sampling_mode: str = "representatives", to
         for file in files
         for task in plan(Mmif(file.read_text()), parameters).tasks
     ]
-    return Workload("files", tuple(prompts), exact=False, text=_question())
+    return Workload("files", tuple(prompts), False, _question(), longest_edge, mark=turn + 1)
 
 
 def video(quick: bool = False) -> Path:
@@ -173,6 +184,14 @@ def _workload(
         prompts.append(Prompt(path, tuple(1000 * (start + n) + 500 for n in range(frames)), tokens))
         second += frames
     return Workload(name, tuple(prompts), exact, _question(), longest_edge)
+
+
+def _marked(image: "Image.Image", mark: int) -> "Image.Image":
+    if not mark:
+        return image
+    own = image.copy()  # frames may share one picture
+    own.putpixel((0, 0), (mark & 255, mark >> 8 & 255, mark >> 16 & 255))
+    return own
 
 
 def _question() -> str:

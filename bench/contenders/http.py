@@ -1,6 +1,5 @@
 """This app through HTTP: a server as an operator runs it, called from another process."""
 
-import contextlib
 import json
 import time
 import urllib.parse
@@ -9,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bench.contenders import Spent
-from bench.server import serving
-from bench.workloads import FOLDER, Workload
+from bench.workloads import Workload
 
 CALL_SECONDS = 3600
 
@@ -19,12 +17,11 @@ class Http:
     """
     The app's server, called as its callers do: with a MMIF, from which it reads the video's frames itself.
 
-    :param settings: the app's, over the environment's
+    :param url: of the server
     """
 
-    def __init__(self, **settings: str) -> None:
-        self._running = contextlib.ExitStack()
-        self._server = self._running.enter_context(serving(FOLDER / "http-server.log", **settings))
+    def __init__(self, url: str) -> None:
+        self._url = url
 
     def caption(self, workload: Workload, at_once: int) -> Spent:
         """
@@ -43,7 +40,7 @@ class Http:
         ]
         with ThreadPoolExecutor(len(calls)) as callers:
             began = time.perf_counter()
-            answers = list(callers.map(lambda parameters: call(self._server.url, mmif, **parameters), calls))
+            answers = list(callers.map(lambda parameters: call(self._url, mmif, **parameters), calls))
             seconds = time.perf_counter() - began
         texts = [text for answer in answers for text in captions(answer)]
         if len(texts) != len(workload.prompts):
@@ -52,8 +49,7 @@ class Http:
         return Spent(seconds, len(texts), images, 0, 0)
 
     def close(self) -> None:
-        """End the server."""
-        self._running.close()
+        """Do nothing: the server is somebody else's."""
 
 
 def call(url: str, mmif: bytes, **parameters: Any) -> dict[str, Any]:

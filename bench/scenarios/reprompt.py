@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders.engine import answer, requests_of
-from bench.models import HELP, model_folder, tile_edge
+from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
 from bench.workloads import uniform
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def measure(run: "Run") -> None:
         run.options.prompts, run.options.rounds = 6, 1
     folder = model_folder(run.options.model)
     edge = tile_edge(folder)
-    engine = run.engines.captioner(model=str(folder), dtype=run.options.dtype).engine
+    engine = run.engines.captioner(model=str(folder), dtype=run.options.dtype, kv_cache_gib=kv_cache_gib(folder)).engine
     run.settings |= {"model": run.options.model, "prompts": run.options.prompts, "longest_edge": edge}
     count = run.options.prompts
     first: list[float] = []

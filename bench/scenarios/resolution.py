@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bench.contenders import Spent
 from bench.contenders.engine import answer, requests_of
-from bench.models import HELP, model_folder
+from bench.models import HELP, kv_cache_gib, model_folder
 from bench.workloads import uniform
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def measure(run: "Run") -> None:
     if run.quick:
         run.options.prompts, run.options.rounds = 4, 1
     folder = model_folder(run.options.model)
-    engine = run.engines.captioner(model=str(folder), dtype=run.options.dtype).engine
+    engine = run.engines.captioner(model=str(folder), dtype=run.options.dtype, kv_cache_gib=kv_cache_gib(folder)).engine
     run.settings |= {"model": run.options.model, "prompts": run.options.prompts, "frames": FRAMES, "tokens": TOKENS}
     spent: dict[str, list[Spent]] = {}
 

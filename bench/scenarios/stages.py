@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.contenders.engine import answer, requests_of
 from bench.geometry import Geometry, geometry_of
-from bench.models import HELP, model_folder, tile_edge
+from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
 from bench.tracing import STAGES, Trace, traced
 from bench.workloads import Workload, broadcast, mixed, uniform
 
@@ -43,7 +43,7 @@ def measure(run: "Run") -> None:
     folder = model_folder(run.options.model)
     edge = tile_edge(folder)
     run.settings |= {"model": run.options.model, "prompts": run.options.prompts, "longest_edge": edge}
-    captioner = run.engines.captioner(model=str(folder), dtype=run.options.dtype)
+    captioner = run.engines.captioner(model=str(folder), dtype=run.options.dtype, kv_cache_gib=kv_cache_gib(folder))
     _overlap(run, captioner, edge)
     _shares(run, captioner, geometry_of(folder), edge)
 

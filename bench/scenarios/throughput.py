@@ -9,12 +9,12 @@ import argparse
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from bench.contenders import Contender, Remote, Spent
-from bench.models import HELP, model_folder, tile_edge
+from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
 from bench.workloads import WORKLOADS, Workload, of_mmif
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
     parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
     parser.add_argument("--workload", choices=WORKLOADS, default="mixed", help="[default: mixed]")
-    parser.add_argument("--mmif", type=Path, nargs="+", help="caption these files instead")
+    parser.add_argument("--mmif", type=Path, nargs="+", help="caption these files instead; not through HTTP")
     parser.add_argument("--prompts", type=int, default=40, help="captions in a round [default: 40]")
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
     parser.add_argument("--resolution", choices=("tile", "default"), default="tile", help="of frames [default: tile]")
@@ -44,6 +44,8 @@ def measure(run: "Run") -> None:
     if run.quick:
         options.prompts, options.rounds = 8, 1
         options.parallel, options.http_parallel, options.batches = (1, 8), (8,), (1, 4)
+    if options.mmif:  # the server would read the same frames in every round, and find them in its caches
+        options.contenders = tuple(name for name in options.contenders if name != "http")
     folder = model_folder(options.model)
     edge = tile_edge(folder) if options.resolution == "tile" else 0
     run.settings |= {
@@ -102,21 +104,20 @@ def _start(run: "Run", name: str, folder: Path) -> Remote:
     from bench.contenders.offline import Offline
     from bench.contenders.transformers import Transformers
 
-    made: dict[str, tuple[type[Contender], dict[str, Any]]] = {
-        "engine": (AppEngine, {"folder": str(folder)}),
-        "http": (Http, {"model": str(folder)}),
-        "offline": (Offline, {"folder": str(folder)}),
-        "transformers": (Transformers, {"folder": str(folder)}),
-    }
-    make, arguments = made[name]
-    if name != "transformers":
-        arguments |= {"kv_cache_gib": "0.25" if run.options.model == "demo" else "1"}
-    return run.engines.remote(make, dtype=run.options.dtype, **arguments)
+    own = {"dtype": run.options.dtype, "kv_cache_gib": kv_cache_gib(folder)}
+    if name == "http":
+        if run.options.dtype == "bfloat16":  # the checkpoint's own: other scenarios then share the server
+            del own["dtype"]
+        return run.engines.remote(Http, url=run.engines.server(model=str(folder), **own).url)
+    if name == "transformers":
+        return run.engines.remote(Transformers, folder=str(folder), dtype=run.options.dtype)
+    make: type[Contender] = AppEngine if name == "engine" else Offline
+    return run.engines.remote(make, folder=str(folder), **own)
 
 
 def _workload(run: "Run", turn: int, edge: int) -> Workload:
     if run.options.mmif:
-        return of_mmif(run.options.mmif)
+        return of_mmif(run.options.mmif, turn, longest_edge=edge)
     return WORKLOADS[run.options.workload](run.options.prompts, turn, longest_edge=edge, quick=run.quick)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.contenders import Remote
 from bench.contenders.engine import AppEngine
-from bench.models import HELP, model_folder, tile_edge
+from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
 from bench.samples import median_interval, ratio_of_neighbours, verdict
 from bench.workloads import mixed
 
@@ -114,7 +114,11 @@ class Search:
         if key not in self._engines:
             environment = {name: value for name, value in choice.items() if name != PARALLEL}
             self._engines[key] = Remote(
-                AppEngine, environment, folder=str(self._folder), dtype=self._run.options.dtype, kv_cache_gib="1"
+                AppEngine,
+                environment,
+                folder=str(self._folder),
+                dtype=self._run.options.dtype,
+                kv_cache_gib=kv_cache_gib(self._folder),
             )
         return self._engines[key]
 

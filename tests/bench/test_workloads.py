@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import ImageChops
 
 from bench import workloads
 from bench.workloads import FRAMES, LENGTHS, Workload, mixed, of_mmif, uniform
@@ -42,7 +43,7 @@ def test_the_mmif_asks_for_the_same_prompts(tmp_path: Path) -> None:
     workload = mixed(10, 1)
     file = tmp_path / "workload.mmif"
     file.write_text(workload.mmif())
-    planned = of_mmif([file], tokens=200)
+    planned = of_mmif([file], 6, tokens=200)
     assert [prompt.instants for prompt in planned.prompts] == [prompt.instants for prompt in workload.prompts]
     labels = [
         annotation["properties"]["label"]
@@ -52,3 +53,7 @@ def test_the_mmif_asks_for_the_same_prompts(tmp_path: Path) -> None:
     ]
     assert labels == [str(prompt.tokens) for prompt in workload.prompts]
     assert workload.lengths() == sorted(LENGTHS)
+    # Files have the same frames in every turn; a pixel tells them apart, and nothing else.
+    first, again = workload.images()[0][0], planned.images()[0][0]
+    assert ImageChops.difference(first, again).getbbox() == (0, 0, 1, 1)
+    assert again.getpixel((0, 0)) == (7, 0, 0)
