@@ -183,7 +183,7 @@ def _workload(
         start = second % last
         prompts.append(Prompt(path, tuple(1000 * (start + n) + 500 for n in range(frames)), tokens))
         second += frames
-    return Workload(name, tuple(prompts), exact, _question(), longest_edge)
+    return Workload(name, tuple(prompts), exact, _question(), longest_edge, mark=turn + 1)
 
 
 def _marked(image: "Image.Image", mark: int) -> "Image.Image":

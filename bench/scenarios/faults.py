@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders.http import call, captions
-from bench.models import HELP, model_folder
+from bench.models import HELP, kv_cache_gib, model_folder
 from bench.workloads import broadcast
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def measure(run: "Run") -> None:
     if run.quick:
         run.options.prompts, run.options.rounds = 60, 1
     run.settings |= {"model": run.options.model, "prompts": run.options.prompts}
-    server = run.engines.server(model=str(model_folder(run.options.model)))
+    folder = model_folder(run.options.model)
+    server = run.engines.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
     mmif = broadcast(run.options.prompts, 0, quick=run.quick).mmif().encode()
     undisturbed = captions(call(server.url, mmif, parallelPrompts=8))
     noticed, recovered, wrong = [], [], []

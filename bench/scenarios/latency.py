@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.load import Answered, Load
-from bench.models import HELP, model_folder
+from bench.models import HELP, kv_cache_gib, model_folder
 from bench.samples import percentile
 from bench.workloads import broadcast
 
@@ -45,7 +45,8 @@ def measure(run: "Run") -> None:
     if run.quick:
         options.calls, options.callers, options.loads = 16, (1, 4), (0.5,)
     run.settings |= {"model": options.model, "calls": options.calls}
-    server = run.engines.server(model=str(model_folder(options.model)))
+    folder = model_folder(options.model)
+    server = run.engines.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
     bodies = [broadcast(1, turn, quick=run.quick).mmif() for turn in range(4 if run.quick else BODIES)]
     _send(Load(server.url, bodies, 4, callers=4))
     table = Table(title=f"seconds from when a call was due to its answer ({options.model}, one TimeFrame a call)")

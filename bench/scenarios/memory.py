@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders.http import call, captions
-from bench.models import HELP, model_folder
+from bench.models import HELP, kv_cache_gib, model_folder
 from bench.server import Server
 from bench.workloads import uniform
 
@@ -28,7 +28,8 @@ def measure(run: "Run") -> None:
     """Send ever larger calls to one server."""
     sizes = (4, 16) if run.quick else (10, 100, 1000, 3000)
     run.settings |= {"model": run.options.model, "parallel": run.options.parallel}
-    server = run.engines.server(model=str(model_folder(run.options.model)))
+    folder = model_folder(run.options.model)
+    server = run.engines.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
     idle = server.memory
     table = Table(title=f"memory of server and engine, PSS, MiB ({run.options.model}); idle {idle / MIB:.0f}")
     for column in ("TimeFrames", "MMIF in, KiB", "peak", "over idle", "after"):

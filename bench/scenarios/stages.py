@@ -150,9 +150,10 @@ def _shares(run: "Run", captioner: "SmolVLM2Captioner", geometry: Geometry, edge
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage, least in counted.items():
         run.record(f"alone.{stage}", alone[stage], "s", "less")
-        share = run.record(
-            f"share.{stage}", [least / max(sample, 1e-9) for sample in alone[stage]], "x", "more"
-        ).interval
+        if min(alone[stage]) <= 0:  # a difference of two times, each of them larger than what is sought
+            table.add_row(stage, f"{medians[stage]:.3f}", f"{least:.3f}", "too small to tell")
+            continue
+        share = run.record(f"share.{stage}", [least / sample for sample in alone[stage]], "x", "more").interval
         table.add_row(
             stage, f"{medians[stage]:.3f}", f"{least:.3f}", f"{share.value:.0%} ({share.low:.0%}-{share.high:.0%})"
         )
@@ -170,7 +171,7 @@ def _shares(run: "Run", captioner: "SmolVLM2Captioner", geometry: Geometry, edge
         axes.set_ylabel("seconds")
         axes.set_title(f"{TILES} prompts of one tile, {STEPS} tokens each ({run.options.model})")
         axes.legend()
-    if run.options.model != "demo":
+    if run.options.model != "demo" and min(map(min, alone.values())) > 0:
         _predict(run, captioner, geometry, edge, machine, medians, counted)
 
 
@@ -219,7 +220,7 @@ def _predict(
     """Hold the cost model, with the shares just found, against another workload: what `capacity` leans on."""
     from bench import cost
 
-    shares = cost.Shares(**{stage: counted[stage] / max(medians[stage], 1e-9) for stage in counted})
+    shares = cost.Shares(**{stage: counted[stage] / medians[stage] for stage in counted})
     samples = []
     for turn in run.steps(range(900, 900 + run.options.rounds), "the mixed workload, for the cost model"):
         workload = mixed(run.options.prompts, turn, longest_edge=edge, quick=run.quick)
