@@ -19,8 +19,9 @@ from clams.envelop import EnvelopeError, unwrap_if_envelope
 from mmif import Mmif, View
 
 from archive.settings import BackfillSettings
-from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, fit_notes, run
+from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, cut_notes, fit_notes, run
 from captioning.callwarnings import CallWarnings
+from captioning.form import Form, with_schema
 from captioning.parameters import Framing, Parameters, decoding_of
 from captioning.passes import Annotated, Passes
 from captioning.passes import current as current_passes
@@ -208,7 +209,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :param prompt: the turns, the same for all N
         :param images: RGB frames as PIL images, a list for each of the N prompts; without, one prompt of text
         :param generation_params: ``maxNewTokens``, ``temperature``, ``topP``, ``topK``, or the same in snake case;
-            ``seed``, ``longestEdge``, ``contextOverflow``
+            ``seed``, ``longestEdge``, ``contextOverflow``, ``repetitionPenalty``, ``repetitionGuard``,
+            ``outputSchema``, ``outputChoices``
         :returns: N texts
         :raises ValueError: if a parameter can't be used, or for audio, which the model can't hear
         :raises PromptRefused: if one of the prompts can't be answered
@@ -219,9 +221,11 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         refined = {clams_name: generation_params.get(name) for name, clams_name in _GENERATION_PARAMETERS.items()}
         refined = {k: v for k, v in refined.items() if v is not None} | generation_params
         refined = {p.name: p.default for p in self.metadata.parameters} | refined
-        decoding, framing = decoding_of(refined), Framing.of(refined)
+        decoding, framing, form = decoding_of(refined), Framing.of(refined), Form.of(refined)
         if framing.format == "video":
             raise ValueError("frameFormat video needs the times of the frames, which generate() is not told.")
+        if refined["captionConfidence"]:
+            raise ValueError("captionConfidence needs more than the texts that generate() returns.")
         self.check_resolution(framing)
         self.engine.start()
         call = self.engine.open_call()
@@ -233,13 +237,17 @@ class SmolVLM2Captioner(ClamsPromptableApp):
                     decoding.sampling_params(number),
                     longest_edge=framing.longest_edge,
                     overflow=framing.overflow,
+                    grammar=form.grammar,
+                    choices=form.choices,
                 )
             )
             for number, group in enumerate(groups, start=1)
         ]
         completions = [future.result() for future in futures]
         for number, (group, completion) in enumerate(zip(groups, completions), start=1):
-            for note in fit_notes(f"Prompt {number}", len(group), completion.fit):
+            form.mime(completion)
+            name = f"Prompt {number}"
+            for note in fit_notes(name, len(group), completion.fit) + cut_notes(name, form, completion):
                 clams.app.warnings.warn(note, stacklevel=2)
         return [completion.text for completion in completions]
 
@@ -268,7 +276,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
                 except ValueError as error:
                     kind = self.annotate_param_spec[name][0]
                     raise ValueError(f'Value for parameter "{name}" must be of type {kind}; got {values}.') from error
-        refined: dict[str, Any] = super()._refine_params(**runtime_params)
+        refined: dict[str, Any] = super()._refine_params(**with_schema(runtime_params))
+        refined[self._RAW_PARAMS_KEY] = runtime_params  # as they were given
         if refined["model"] == self.engine.model.id:
             refined["model"] = self.engine.model.record
         return refined

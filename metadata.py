@@ -110,6 +110,32 @@ OWN_PARAMETERS: tuple[dict[str, Any], ...] = (
         ),
     },
     {
+        "name": "outputSchema",
+        "type": "string",
+        "default": "",
+        "description": (
+            "Makes each caption JSON: of a JSON Schema that is given here, or of one that comes with the app, by its "
+            "name: `slate`, `chyron` or `credits`. The model can then say nothing that is not valid, and the "
+            "TextDocument's `mime` is `application/json`. A caption that `maxNewTokens` cut short is not: it has no "
+            "such `mime`, its `finishReason` is `length`, and a warning names it. A shipped schema brings with it the "
+            "`prompt` and the `maxNewTokens` that suit it, if none are given; with one of your own, say in `prompt` "
+            "what is to be filled in. Not all of JSON Schema can be enforced; what can't is refused with its place, "
+            "before anything runs (docs/structured.md has the list). In `promptMode` `user-only`, the last reply is "
+            "held to it."
+        ),
+    },
+    {
+        "name": "outputChoices",
+        "type": "string",
+        "multivalued": True,
+        "default": [],
+        "description": (
+            "Makes each caption one of these texts: the one that the model is most likely to begin its answer with, "
+            "or, with `temperature` above 0, one drawn by those probabilities (`topP`, `topK` and `maxNewTokens` have "
+            "no effect). Give two to 100. With `captionConfidence` the TextDocument has the probability of each."
+        ),
+    },
+    {
         "name": "captionConfidence",
         "type": "boolean",
         "default": False,
@@ -118,7 +144,10 @@ OWN_PARAMETERS: tuple[dict[str, Any], ...] = (
             "TextDocument then has two more properties, both from 0 to 1: `confidence`, the geometric mean of the "
             "probabilities that the model gave to the tokens (pieces of words) of the caption, its end included, and "
             "`lowestTokenProbability`, that of the one it was least sure of. They are the model's own, whatever "
-            "`temperature`, `topP`, `topK` and `repetitionPenalty` made of them."
+            "`temperature`, `topP`, `topK` and `repetitionPenalty` made of them; with `outputSchema`, among the tokens "
+            "that it allows at that place. With `outputChoices`, `confidence` is the probability of the chosen text "
+            "among all, `choiceProbabilities` has that of each, and `anyChoiceProbability` tells how likely the model "
+            "would have begun with any of them of itself."
         ),
     },
     {

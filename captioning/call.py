@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from captioning.form import Form
 from captioning.frames import Frames, read
 from captioning.parameters import Parameters
 from captioning.plan import Plan, Task, not_captioned
@@ -102,7 +103,7 @@ def run(
     :raises CallCancelled: if ``running`` was cancelled, but not by its deadline
     :raises EngineDied: if the engine went away meanwhile
     """
-    results = [_Results(work.plan) for work in works]
+    results = [_Results(work.plan, work.parameters.form) for work in works]
     asking = _by_frames(works)
     wanted = list(asking)
 
@@ -165,8 +166,9 @@ def _submit(frames: Frames, askers: Sequence[Work], engine: TakesPrompts) -> "li
 class _Results:
     """What has become of the tasks of a plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, form: Form) -> None:
         self._plan = plan
+        self._form = form
         self._left = set(range(len(plan.tasks)))
         self._notes: list[tuple[int, CaptionWarning]] = []
         self._refused: dict[tuple[str, Cause], list[int]] = {}
@@ -182,11 +184,14 @@ class _Results:
             self._notes.append((index, _unread(frames)))
         try:
             completion = future.result()
+            mime = self._form.mime(completion)
         except PromptRefused as error:
             self._refused.setdefault((str(error), _cause(frames)), []).append(index)
         else:
-            self.captions[index] = Caption(frames.task, frames.instants, completion)
-            said = fit_notes(_name(frames.task), len(frames.images), completion.fit, [frames.task.time_frame])
+            self.captions[index] = Caption(frames.task, frames.instants, completion, mime)
+            name, time_frames = _name(frames.task), [frames.task.time_frame]
+            said = fit_notes(name, len(frames.images), completion.fit, time_frames)
+            said += cut_notes(name, self._form, completion, time_frames)
             self._notes.extend((index, note) for note in said)
         self._left.remove(index)
 
@@ -228,6 +233,12 @@ def fit_notes(name: str, frames: int, fit: Fit | None, time_frames: Sequence[str
     return notes
 
 
+def cut_notes(name: str, form: Form, completion: Completion, time_frames: Sequence[str] = ()) -> list[CaptionWarning]:
+    """Word the warning about a completion that is not the whole of what its form asks for."""
+    cut = form.cut(completion)
+    return [CaptionWarning(f"{name}: {cut}", Cause.CUT, time_frames)] if cut else []
+
+
 def _request(frames: Frames, parameters: Parameters, conversation: Conversation) -> Request:
     task, framing = frames.task, parameters.framing
     start, end = task.span
@@ -240,6 +251,8 @@ def _request(frames: Frames, parameters: Parameters, conversation: Conversation)
         overflow=framing.overflow,
         clip=Clip(times, max(end - start, *times)) if framing.format == "video" else None,
         confidence=parameters.confidence,
+        grammar=parameters.form.grammar,
+        choices=parameters.form.choices,
     )
 
 

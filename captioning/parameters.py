@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from clams.app import ImagesPerPromptMode
 
+from captioning.form import Form
 from engine.context import Overflow
 from sampling.decoding import Decoding
 from sampling.timepoints import Mode
@@ -60,6 +61,7 @@ class Parameters:
     max_images: int
     images_mode: ImagesPerPromptMode
     confidence: bool
+    form: Form
 
     @classmethod
     def of(cls, refined: Mapping[str, Any]) -> Self:
@@ -84,6 +86,7 @@ class Parameters:
             max_images=refined["maxImagesPerPrompt"],
             images_mode=ImagesPerPromptMode(refined["imagesPerPromptMode"]),
             confidence=refined["captionConfidence"],
+            form=Form.of(refined),
         )
 
 

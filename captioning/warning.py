@@ -16,6 +16,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     SHRUNK = "shrunk"
     REDUCED = "reduced"
+    CUT = "cut"
     DEADLINE = "deadline"
 
 

@@ -19,11 +19,13 @@ class Caption:
     The caption of one task.
 
     :param instants: the instants of the frames that the model saw, in frame order
+    :param mime: media type of the text, where it has a form
     """
 
     task: Task
     instants: Sequence[Instant]
     completion: Completion
+    mime: str = ""
 
 
 def write(view: View, captions: Sequence[Caption]) -> None:
@@ -41,6 +43,8 @@ def write(view: View, captions: Sequence[Caption]) -> None:
         text.add_property("document", document)
         text.add_property("origins", origins)
         text.add_property("origination", "derived")
+        if caption.mime:
+            text.add_property("mime", caption.mime)
         for name, value in _marks(caption.completion).items():
             text.add_property(name, value)
         view.new_annotation(AnnotationTypes.Alignment, source=caption.task.time_frame, target=text.id)
@@ -59,6 +63,10 @@ def _marks(completion: Completion) -> dict[str, Any]:
     if (confidence := completion.confidence) is not None:
         marks["confidence"] = _probability(confidence.mean)
         marks["lowestTokenProbability"] = _probability(confidence.lowest)
+    if (odds := completion.odds) is not None:
+        marks["confidence"] = _probability(odds.shares[completion.text])
+        marks["choiceProbabilities"] = {choice: _probability(share) for choice, share in odds.shares.items()}
+        marks["anyChoiceProbability"] = _probability(odds.total)
     return marks
 
 

@@ -79,8 +79,9 @@ WORDS = tuple(
 
 
 def preset_prompts() -> dict[str, str]:
-    """The prompt of every shipped preset, by the preset's name, in alphabetical order."""
-    return {path.stem: yaml.safe_load(path.read_text())["prompt"] for path in sorted(PRESETS.glob("*.yaml"))}
+    """The prompt of every shipped preset that has its own, by the preset's name, in alphabetical order."""
+    presets = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(PRESETS.glob("*.yaml"))}
+    return {name: preset["prompt"] for name, preset in presets.items() if "prompt" in preset}
 
 
 def random_text(rng: random.Random, words: int) -> str:

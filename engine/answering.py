@@ -1,14 +1,16 @@
 """One request on one generation of the engine, turn by turn."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from PIL import Image
 
+from engine.choosing import chosen, weigh
 from engine.confidence import Confidence
 from engine.context import Context, Fit
-from engine.conversation import Message, chat_text, with_frames, with_replies
+from engine.conversation import Message, answer_text, chat_text, with_frames, with_replies
 from engine.errors import EngineDied, PromptRefused
 from engine.generation import Generation
 from engine.repetition import first_round
@@ -16,6 +18,8 @@ from engine.request import Completion, FinishReason, Request
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+
+_DIED = "The engine process ended while the prompt was in flight."
 
 
 class Passage(Protocol):
@@ -78,11 +82,12 @@ class Answering:
         for turn, messages in enumerate(request.turns, start=1):
             if replies:
                 await passage.prepare_again()
-            sampling = request.sampling.clone()
-            if request.confidence and turn == len(request.turns):
-                sampling.logprobs = 0  # of the tokens that are chosen, and no others
-            told = with_replies(messages, replies)
-            completion, fit = await self._generate(generation, told, request, sampling, fit, passage)
+            rendered, fit = await self._prepare(generation, with_replies(messages, replies), request, fit, passage)
+            sampling = self._sampling(request, fit, last=turn == len(request.turns))
+            if request.choices and turn == len(request.turns):
+                completion = await self._choose(generation, rendered, request, passage)
+            else:
+                completion = await self._reply(generation, rendered, sampling, passage)
             replies.append(completion.text)
         if not completion.text:
             raise PromptRefused("The model answered with nothing; another prompt may help.")
@@ -97,7 +102,9 @@ class Answering:
         frames = [Image.new("RGB", (640, 480), colour) for colour in ("black", "grey")]
         parts: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
         request = Request([[{"role": "user", "content": parts}]], frames, sampling)
-        await self._generate(generation, request.turns[0], request, sampling, self.fit(request), WarmUp())
+        passage, fit = WarmUp(), self.fit(request)
+        rendered, fit = await self._prepare(generation, request.turns[0], request, fit, passage)
+        await self._reply(generation, rendered, sampling, passage)
 
     def fit(self, request: Request) -> Fit:
         """
@@ -117,50 +124,98 @@ class Answering:
         return self._context.fit(
             text,
             [image.size for image in request.images],
-            request.sampling.max_tokens or self._context.length,
+            self._room(request),
             longest_edge=self._context.tile_edge if request.clip else request.longest_edge,
             overflow=request.overflow,
             answers=len(request.turns),
         )
 
-    async def _generate(
-        self,
-        generation: Generation,
-        messages: Sequence[Message],
-        request: Request,
-        sampling: "SamplingParams",
-        fit: Fit,
-        passage: Passage,
-    ) -> tuple[Completion, Fit]:
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+    def _room(self, request: Request) -> int:
+        """Tokens that each reply to a request may need."""
+        asked = request.sampling.max_tokens or self._context.length
+        longest = max((len(tokens) for tokens in self._answers(request)), default=0)
+        if not longest:
+            return asked
+        return longest if len(request.turns) == 1 else max(asked, longest)
 
+    def _answers(self, request: Request) -> list[tuple[int, ...]]:
+        return [self._context.token_ids(answer_text(self._processor, choice)) for choice in request.choices]
+
+    def _sampling(self, request: Request, fit: Fit, *, last: bool) -> "SamplingParams":
+        from vllm.sampling_params import StructuredOutputsParams
+
+        sampling = request.sampling.clone()
+        sampling.max_tokens = fit.max_new_tokens
+        if last and request.confidence:
+            sampling.logprobs = 0  # of the tokens that are said, and no others
+        if last and request.grammar:
+            sampling.structured_outputs = StructuredOutputsParams(grammar=request.grammar)
+        return sampling
+
+    async def _prepare(
+        self, generation: Generation, messages: Sequence[Message], request: Request, fit: Fit, passage: Passage
+    ) -> tuple[Any, Fit]:
         prompt = self._prompt(messages, request, fit)
-        try:
+        with _in_our_words(generation):
             rendered = await generation.render(prompt)
-            if request.images:
-                self._tile_bytes = size_of(rendered) / self._tiles(request, fit)
-            tokens = len(rendered["prompt_token_ids"])
-            self._check_length(tokens, len(request.images))
-            # Only replies that take more tokens to read than to write leave less room than was reckoned with.
-            fit = replace(fit, max_new_tokens=min(fit.max_new_tokens, self._context.length - tokens))
-            sampling.max_tokens = fit.max_new_tokens
-            passage.prepared()
+        if request.images:
+            self._tile_bytes = size_of(rendered) / self._tiles(request, fit)
+        tokens = len(rendered["prompt_token_ids"])
+        self._check_length(tokens, len(request.images))
+        passage.prepared()
+        # Only replies that take more tokens to read than to write leave less room than was reckoned with.
+        return rendered, replace(fit, max_new_tokens=min(fit.max_new_tokens, self._context.length - tokens))
+
+    async def _reply(
+        self, generation: Generation, rendered: Any, sampling: "SamplingParams", passage: Passage
+    ) -> Completion:
+        with _in_our_words(generation):
             output = await generation.generate(rendered, sampling, passage.priority, passage.on_read)
-        except EngineDeadError as error:
-            raise EngineDied("The engine process ended while the prompt was in flight.") from error
-        except VLLMClientError as error:
-            raise PromptRefused(f"The engine refused the prompt: {error}") from error
-        except EngineGenerateError as error:
-            if generation.died:
-                raise EngineDied("The engine process ended while the prompt was in flight.") from error
-            cause = error.__cause__ or error
-            raise PromptRefused(f"The engine failed on the prompt: {type(cause).__name__}: {cause}") from error
-        except ValueError as error:  # the processor's, on an image that it can't take
-            raise PromptRefused(f"The prompt can't be prepared: {error}") from error
-        if output is None:
-            raise PromptRefused("The engine ended the prompt without an answer.")
-        return self._completion(output, sampling, died=generation.died), fit
+        answer = _finished(output, generation)
+        tokens, text = answer.token_ids, answer.text
+        if answer.finish_reason == "repetition":
+            assert sampling.repetition_detection is not None
+            tokens = tokens[: first_round(tokens, sampling.repetition_detection)]
+            text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        return Completion(
+            text=text.strip(),
+            finish_reason=answer.finish_reason,
+            prompt_tokens=len(output.prompt_token_ids),
+            completion_tokens=len(answer.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            confidence=None if answer.logprobs is None else Confidence.of(tokens, answer.logprobs),
+        )
+
+    async def _choose(self, generation: Generation, rendered: Any, request: Request, passage: Passage) -> Completion:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        prompt = list(rendered["prompt_token_ids"])
+
+        async def ask(beginning: Sequence[int], following: Sequence[int]) -> dict[int, float]:
+            sampling = SamplingParams(
+                max_tokens=1,
+                temperature=0,
+                logprob_token_ids=list(following),
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            begun = {**rendered, "prompt_token_ids": [*prompt, *beginning]}
+            with _in_our_words(generation):
+                output = await generation.generate(begun, sampling, passage.priority)
+            (place,) = _finished(output, generation).logprobs
+            return {token: place[token].logprob for token in following}
+
+        answers, temperature = self._answers(request), request.sampling.temperature
+        everything = request.confidence or temperature > 0
+        weights = await weigh(answers, ask, all_of_them=everything)
+        number = chosen(weights.relative, temperature, request.sampling.seed)
+        return Completion(
+            text=request.choices[number],
+            finish_reason="stop",
+            prompt_tokens=len(prompt),
+            completion_tokens=len(answers[number]),
+            odds=weights.odds(request.choices) if request.confidence else None,
+        )
 
     def _prompt(self, messages: Sequence[Message], request: Request, fit: Fit) -> dict[str, Any]:
         """Say to vLLM what is to be prepared."""
@@ -190,28 +245,6 @@ class Answering:
                 f"{self._context.length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
             )
 
-    def _completion(self, output: Any, sampling: "SamplingParams", *, died: bool) -> Completion:
-        (answer,) = output.outputs
-        if answer.finish_reason not in get_args(FinishReason):
-            if died:
-                raise EngineDied("The engine process ended while the prompt was in flight.")
-            raise PromptRefused(
-                f"The engine gave the prompt up ({answer.finish_reason}); its answer would be incomplete."
-            )
-        tokens, text = answer.token_ids, answer.text
-        if answer.finish_reason == "repetition":
-            assert sampling.repetition_detection is not None
-            tokens = tokens[: first_round(tokens, sampling.repetition_detection)]
-            text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        return Completion(
-            text=text.strip(),
-            finish_reason=answer.finish_reason,
-            prompt_tokens=len(output.prompt_token_ids),
-            completion_tokens=len(answer.token_ids),
-            cached_tokens=output.num_cached_tokens or 0,
-            confidence=None if answer.logprobs is None else Confidence.of(tokens, answer.logprobs),
-        )
-
 
 def size_of(rendered: Any) -> int:
     """Return the bytes of a prepared prompt's tensors."""
@@ -219,3 +252,36 @@ def size_of(rendered: Any) -> int:
 
     tensors = rendered.get("mm_kwargs")
     return MultiModalCache.get_item_size(tensors) if tensors else 0
+
+
+@contextlib.contextmanager
+def _in_our_words(generation: Generation) -> Iterator[None]:
+    """Say what vLLM raises in the engine's own errors."""
+    from vllm.exceptions import VLLMClientError
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise EngineDied(_DIED) from error
+    except VLLMClientError as error:
+        raise PromptRefused(f"The engine refused the prompt: {error}") from error
+    except EngineGenerateError as error:
+        if generation.died:
+            raise EngineDied(_DIED) from error
+        cause = error.__cause__ or error
+        raise PromptRefused(f"The engine failed on the prompt: {type(cause).__name__}: {cause}") from error
+    except ValueError as error:  # the processor's, on an image that it can't take
+        raise PromptRefused(f"The prompt can't be prepared: {error}") from error
+
+
+def _finished(output: Any, generation: Generation) -> Any:
+    """Return the one answer of vLLM's output, if it is whole."""
+    if output is None:
+        raise PromptRefused("The engine ended the prompt without an answer.")
+    (answer,) = output.outputs
+    if answer.finish_reason not in get_args(FinishReason):
+        if generation.died:
+            raise EngineDied(_DIED)
+        raise PromptRefused(f"The engine gave the prompt up ({answer.finish_reason}); its answer would be incomplete.")
+    return answer

@@ -82,7 +82,11 @@ class Context:
 
     def tokens(self, text: str) -> int:
         """Count the tokens of a text, each ``<image>`` being one."""
-        return len(self._encode(text).ids)
+        return len(self.token_ids(text))
+
+    def token_ids(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text."""
+        return tuple(self._encode(text).ids)
 
     def frame_tokens(self, size: Size, longest_edge: int) -> int:
         """

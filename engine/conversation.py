@@ -65,6 +65,18 @@ def chat_text(processor: Any, messages: Sequence[Message], clip: Clip | None = N
     return str(text)
 
 
+def answer_text(processor: Any, answer: str) -> str:
+    """
+    Return an answer as the chat template writes it behind the assistant's turn, up to the end of the utterance.
+
+    The space before it belongs to it: " slate" is another token than "slate", and the one that the model expects.
+    """
+    asked = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    told = [*asked, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
+    whole = processor.tokenizer.apply_chat_template(told, chat_template=processor.chat_template, tokenize=False)
+    return str(whole[len(chat_text(processor, asked)) : whole.rindex(processor.tokenizer.eos_token)])
+
+
 def with_frames(messages: Sequence[Message], frames: int) -> list[Message]:
     """Return the messages with their first ``frames`` image parts only."""
     left = iter(range(frames))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
+from engine.choosing import Odds
 from engine.confidence import Confidence
 from engine.context import Fit, Overflow
 from engine.conversation import Clip, Message
@@ -29,6 +30,8 @@ class Request:
     :param overflow: whether the frames may be smaller where the context can't hold the prompt otherwise
     :param clip: words the frames as SmolVLM2's video, each in one tile
     :param confidence: whether to tell how sure the model was of the last reply
+    :param grammar: what the last reply has to follow, in llguidance's Lark
+    :param choices: what the last reply has to be one of
     """
 
     turns: Sequence[Sequence[Message]]
@@ -38,6 +41,8 @@ class Request:
     overflow: Overflow = "skip"
     clip: Clip | None = None
     confidence: bool = False
+    grammar: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Completion:
     :param fit: how the request went to the model
     :param confidence: how sure the model was, if that was asked
     :param cached_tokens: those of ``prompt_tokens`` that the engine had computed before, for a prompt that began alike
+    :param odds: the same of a choice
     """
 
     text: str
@@ -61,3 +67,4 @@ class Completion:
     fit: Fit | None = None
     confidence: Confidence | None = None
     cached_tokens: int = 0
+    odds: Odds | None = None

@@ -119,6 +119,7 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
 
     :raises ValueError: what vLLM itself refuses
     """
+    from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
@@ -139,6 +140,9 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
         scheduling_policy="priority",
         mm_processor_cache_gb=0,  # with it on, a prompt refused after preprocessing poisons the next one's images
         enable_prefix_caching=True,
+        # vLLM's own choice, xgrammar, passes over some keywords of JSON Schema, and with maxLength lets control
+        # characters through that JSON forbids. This one refuses what it can't enforce, and its work is bounded.
+        structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
         use_tqdm_on_load=False,
         seed=0,
     )

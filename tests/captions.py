@@ -10,7 +10,16 @@ from mmif import AnnotationTypes, DocumentTypes, Mmif, View
 from app import SmolVLM2Captioner
 
 APP = "http://apps.clams.ai/smolvlm2-captioner/"
-MARKS = ("mime", "finishReason", "longestEdge", "maxNewTokens", "confidence", "lowestTokenProbability")
+MARKS = (
+    "mime",
+    "finishReason",
+    "longestEdge",
+    "maxNewTokens",
+    "confidence",
+    "lowestTokenProbability",
+    "choiceProbabilities",
+    "anyChoiceProbability",
+)
 
 
 @dataclass(frozen=True)

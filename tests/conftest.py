@@ -20,6 +20,8 @@ os.environ |= {
 from app import SmolVLM2Captioner
 from demo.broadcast import Broadcast, make_segments, render
 from engine.engine import Engine
+from engine.model import model_in
+from engine.settings import EngineSettings
 from serving.front import restified
 from tests.browser import MISSING, chromium, complaints, look
 
@@ -42,6 +44,19 @@ def captioner() -> Iterator[SmolVLM2Captioner]:
 def engine(captioner: SmolVLM2Captioner) -> Engine:
     """The session's engine."""
     return captioner.engine
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine of the real model's sizes in px and tokens, with next to nothing behind them."""
+    from bench import geometry
+
+    folder = geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
+    settings = EngineSettings(model=str(folder), dtype="float32", kv_cache_gib=0.5)
+    made = Engine(settings, model_in(folder))
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

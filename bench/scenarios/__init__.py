@@ -7,6 +7,7 @@ SCENARIOS = {
     "reprompt": "bench.scenarios.reprompt",
     "resolution": "bench.scenarios.resolution",
     "throughput": "bench.scenarios.throughput",
+    "structure": "bench.scenarios.structure",
     "latency": "bench.scenarios.latency",
     "memory": "bench.scenarios.memory",
     "faults": "bench.scenarios.faults",

@@ -133,7 +133,7 @@ passes:
         ("passes:\n - slates\n", ['2: there is no preset "slates"; did you mean "slate"?']),
         (
             "passes:\n - name: a\n   preset: q\n",
-            ['3: there is no preset "q"; there are chyron, credits, scene, slate.'],
+            ['3: there is no preset "q"; there are chyron, chyron-json, credits, '],
         ),
         ("passes:\n - prompt: What?\n", ['2: this pass has no name; add one, as in "name: slates".']),
         ("passes:\n - slate\n - scene\n - slate\n", ['4: another pass is called "slate", in line 2.']),

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,12 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from app import SmolVLM2Captioner
-from bench import geometry
 from demo.cards import Card, draw_card
 from engine.answering import size_of
 from engine.conversation import Clip
 from engine.engine import Engine
 from engine.errors import PromptRefused
-from engine.model import model_in
 from engine.request import Request
-from engine.settings import EngineSettings
 from sampling.decoding import Decoding
 
 SD = (640, 480)
@@ -37,17 +33,6 @@ def turns(captioner: ClamsPromptableApp, prompt: list[str], frames: int, mode: s
 
 def said(cards: list[Card]) -> str:
     return "; ".join(card.phrase for card in cards)
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine of the real model's sizes in px and tokens, with next to nothing behind them."""
-    folder = geometry.save_checkpoint(tmp_path_factory.mktemp("real"))
-    settings = EngineSettings(model=str(folder), dtype="float32", kv_cache_gib=0.5)
-    made = Engine(settings, model_in(folder))
-    made.start()
-    yield made
-    made.close()
 
 
 def random_request(captioner: SmolVLM2Captioner, rng: random.Random, edges: tuple[int, ...], most: int) -> Request:
