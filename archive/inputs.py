@@ -3,7 +3,7 @@
 import csv
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -62,6 +62,21 @@ def find_jobs(inputs: Iterable[str], output: Path, *, column: str = "", base: Pa
     return [Job(path, found[path], output / path) for path in sorted(found)]
 
 
+def mmif_files(
+    folder: Path, but: Path | None = None, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[Path]:
+    """
+    Yield the ``.mmif`` files in a folder and below, those hidden left out.
+
+    :param but: a folder, resolved, to leave out as well
+    :param onerror: is told of a folder that can't be read; without, it is passed over
+    """
+    for current, folders, names in os.walk(folder, onerror=onerror):
+        here = Path(current)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != but]
+        yield from (here / name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
+
+
 def _files(given: str, output: Path, column: str) -> Iterator[tuple[Path, PurePath]]:
     """Yield the files that one input stands for, absolute, and their paths."""
     path = Path(given)
@@ -82,12 +97,8 @@ def _files(given: str, output: Path, column: str) -> Iterator[tuple[Path, PurePa
 
 
 def _in_folder(folder: Path, output: Path) -> Iterator[tuple[Path, PurePath]]:
-    for current, folders, names in os.walk(folder, onerror=_refuse):
-        here = Path(current)
-        folders[:] = [name for name in folders if not name.startswith(".") and here / name != output]
-        for name in names:
-            if name.endswith(SUFFIX) and not name.startswith("."):
-                yield here / name, (here / name).relative_to(folder)
+    for file in mmif_files(folder, output, _refuse):
+        yield file, file.relative_to(folder)
 
 
 def _refuse(error: OSError) -> None:

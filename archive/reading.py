@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from mmif.utils.timeunit_helper import convert
 
+from archive.inputs import mmif_files
 from archive.sheet import Caption, Pass, Remark, Row, Scalar, Sheet, Video
 from sampling.timepoints import Instant, Segment
 
@@ -54,12 +55,7 @@ def find_outputs(outputs: Path, target: Path | None = None) -> list[Output]:
         return [Output(outputs.name, outputs)]
     if not outputs.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(outputs))
-    but = target.resolve() if target else None
-    found = []
-    for current, folders, names in os.walk(outputs):
-        here = Path(current)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != but]
-        found += [here / name for name in names if name.endswith(".mmif") and not name.startswith(".")]
+    found = mmif_files(outputs, target.resolve() if target else None)
     return sorted(Output(file.relative_to(outputs).as_posix(), file) for file in found)
 
 
