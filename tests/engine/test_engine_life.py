@@ -112,10 +112,10 @@ def test_a_prompt_that_kills_twice_is_refused_and_others_go_on(
 ) -> None:
     generate = Generation.generate
 
-    async def deadly(self: Generation, rendered: Any, sampling: SamplingParams, priority: int) -> Any:
+    async def deadly(self: Generation, rendered: Any, sampling: SamplingParams, *more: Any) -> Any:
         if sampling.max_tokens == POISON:
             self._family.kill()
-        return await generate(self, rendered, sampling, priority)
+        return await generate(self, rendered, sampling, *more)
 
     monkeypatch.setattr(Generation, "generate", deadly)
     monkeypatch.setattr(mortal._window, "size", 1)  # so that it is alone both times, and two restarts are enough
