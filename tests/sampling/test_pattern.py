@@ -74,7 +74,9 @@ def test_what_can_not_be_enforced_is_refused_with_the_reason(pattern: str, reaso
     assert reason in str(refused.value)
 
 
-@pytest.mark.filterwarnings("ignore:Possible (nested set|set difference|set intersection|set union|set symmetric):FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Possible (nested set|set difference|set intersection|set union|set symmetric):FutureWarning"
+)
 @given(st.data(), st.from_regex(r"\^[a-c(|).*+?{}0-9\\dws\[\]^-]{0,14}\$", fullmatch=True))
 def test_whatever_it_lets_through_it_understands_as_python_does(data: st.DataObject, pattern: str) -> None:
     try:
