@@ -22,7 +22,7 @@ import app
 from archive import estimate, status
 from archive.__main__ import main as report_on
 from archive.choice import choose
-from archive.display import display_on, summary
+from archive.display import display_on, print_whole, summary
 from archive.inputs import InputError, Job, find_jobs
 from archive.ledger import FOLDER, Ledger, LedgerError, Outcome
 from archive.local import LocalRunner
@@ -100,7 +100,7 @@ def _status(arguments: Sequence[str]) -> int:
     if parsed.json:
         print(status.as_json(parsed.OUTPUT))
     else:
-        Console().print(status.as_table(parsed.OUTPUT, all_failed=parsed.failed))
+        print_whole(Console(), status.as_table(parsed.OUTPUT, all_failed=parsed.failed))
     return DONE
 
 
@@ -246,7 +246,7 @@ def _dry_run(asked: _Asked, model: str, parameters: str) -> int:
     else:
         choice, runs = choose(asked.jobs, None, parameters, retry_failed=False, force=False), []
     found = estimate.look_into(choice.jobs, asked.passes)
-    Console().print(estimate.shown(choice, found, estimate.rate(runs, model)))
+    print_whole(Console(), estimate.shown(choice, found, estimate.rate(runs, model)))
     return DONE
 
 
@@ -278,7 +278,7 @@ def _work(
         with contextlib.suppress(sqlite3.Error):  # the disk is full; what is in the ledger is enough to go on
             ledger.end_run(number, outcome)
         failures = list(ledger.records("failed", run=number))
-        console.print(summary(outcome, choice, progress, ledger.totals(number), failures))
+        print_whole(console, summary(outcome, choice, progress, ledger.totals(number), failures))
     return _CODES[outcome]
 
 

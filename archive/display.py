@@ -34,6 +34,12 @@ def display_on(console: Console) -> Iterator[Display]:
         yield _Lines()
 
 
+def print_whole(console: Console, what: Group) -> None:
+    """Print on a console. No sentence is broken in a file or a pipe, where somebody may look for it."""
+    for part in what.renderables:
+        console.print(part, soft_wrap=isinstance(part, Text) and not console.is_terminal)
+
+
 class _Screen:
     """Drawn anew twice a second; what is said stays above it."""
 
@@ -112,7 +118,7 @@ def summary(outcome: Outcome, choice: Choice, progress: Progress, totals: Counts
     """
     table = Table(show_header=False, title=f"Backfill {outcome}", title_justify="left")
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     rate = f", {progress.done / progress.seconds:.2f} files/s" if progress.done else ""
     rows = [
         ("Files done", f"{progress.done}" + (f", and {choice.unchanged} before" if choice.unchanged else "")),
@@ -145,7 +151,7 @@ def _failures(failures: list[FileRecord]) -> Iterator[Text]:
     causes = ", ".join(f"{count} {cause}" for cause, count in Counter(r.cause for r in failures).most_common())
     yield Text(f"Failed ({causes}):", style="bold")
     for record in failures[:_FAILURES_LISTED]:
-        yield Text(f"  {record.path}: {record.error}", overflow="fold")
+        yield Text(f"  {record.path}: {record.error}")
     if len(failures) > _FAILURES_LISTED:
         yield Text(f"  and {len(failures) - _FAILURES_LISTED} more; `backfill.py status --failed` lists them all")
 

@@ -54,7 +54,7 @@ def as_table(output: Path, *, all_failed: bool = False) -> Group:
     at_work = is_locked(output)
     table = Table(show_header=False, title=str(output), title_justify="left")
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("State", _state(run, at_work))
     # A run that was killed could not say that its files are in flight no more.
     waiting = states["waiting"] + (0 if at_work else states["running"])
@@ -64,10 +64,9 @@ def as_table(output: Path, *, all_failed: bool = False) -> Group:
         table.add_row("Warnings", str(warnings))
     if run and at_work:
         _add_live(table, run, running)
-    if run and (reason := run.live.get("reason")):
-        table.add_row("Why", reason)
+    lines = [Text(run.live["reason"], style="bold")] if run and run.live.get("reason") else []
     shown = failed if all_failed else failed[:_FAILURES_LISTED]
-    lines = [Text(f"failed ({record.cause})  {record.path}: {record.error}", overflow="fold") for record in shown]
+    lines += [Text(f"failed ({record.cause})  {record.path}: {record.error}") for record in shown]
     if len(shown) < len(failed):
         causes = ", ".join(f"{count} {cause}" for cause, count in Counter(r.cause for r in failed).most_common())
         lines.append(Text(f"and {len(failed) - len(shown)} more (in all: {causes}); --failed lists them"))
