@@ -61,6 +61,8 @@ clean_up() {
   podman rm --force --ignore --time 5 "$container" >/dev/null 2>&1 || true
   if [ -z "$keep" ]; then
     podman rmi --all --force >/dev/null 2>&1 || true
+    awk -v under="$folder/" 'index($5, under) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse |
+      while read -r mounted; do umount "$mounted"; done  # podman mounts its storage on itself
     rm -rf "$folder"
   fi
 }
