@@ -8,7 +8,7 @@ PIPX ?= pipx run
 IN_VENV := .venv/bin/python
 export FLAVOUR
 
-.PHONY: help setup lock audit test check format serve demo
+.PHONY: help setup lock audit test check coverage format serve demo
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,13 +24,18 @@ lock:  ## make the lock files from the requirements; ARGS=--upgrade takes the ne
 test: setup  ## run the tests
 	$(IN_VENV) -m pytest $(ARGS)
 
-check: setup  ## formatting, lint, types, Containerfile and workflows
+check: setup  ## formatting, lint, types, Containerfile, workflows, generated pages
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m mypy
 	.venv/bin/hadolint Containerfile
 	.venv/bin/zizmor --offline --quiet --no-progress .github
 	$(IN_VENV) -m check_jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(IN_VENV) -m scripts.check_pages
+
+coverage: setup  ## what the tests of engine, sampling and captioning leave untried in these three
+	$(IN_VENV) -m coverage run -m pytest tests/engine tests/sampling tests/captioning $(ARGS)
+	$(IN_VENV) -m coverage report
 
 audit:  ## look for known vulnerabilities of the locked packages; needs pipx, and no .venv
 	$(PIPX) pip-audit==2.10.1 --strict --disable-pip --require-hashes -r locks/cuda.txt
