@@ -3,10 +3,10 @@
 import sys
 from types import ModuleType
 
-from scripts import command_help, context_table, parameters_table, settings_table
+from scripts import command_help, context_table, parameters_table, settings_table, sizing_table
 from scripts.commands import ROOT
 
-MAKERS: tuple[ModuleType, ...] = (settings_table, parameters_table, command_help, context_table)
+MAKERS: tuple[ModuleType, ...] = (settings_table, parameters_table, command_help, context_table, sizing_table)
 
 
 def main() -> int:

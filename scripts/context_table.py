@@ -21,21 +21,15 @@ FRAME_MS = 1000
 
 def table() -> str:
     """Return the table in Markdown."""
-    processor = geometry.processor()
-    context = Context(processor, geometry.CONTEXT)
+    context = Context(geometry.processor(), geometry.CONTEXT)
     edges = context.edges
     lines = [
         f"| frame | {' | '.join(f'{edge} px' for edge in edges)} | video wording |",
         "|---" * (len(edges) + 2) + "|",
     ]
 
-    def text(frames: int, video: bool = False) -> str:
-        clip = Clip(tuple(FRAME_MS * n for n in range(frames)), FRAME_MS * MORE_THAN_FIT) if video else None
-        content = [{"type": "image"}] * frames + [{"type": "text", "text": PROMPT}]
-        return chat_text(processor, [{"role": "user", "content": content}], clip)
-
     def tokens(frames: int, size: tuple[int, int], edge: int, video: bool = False) -> int:
-        return context.prompt_tokens(text(frames, video), [size] * frames, edge)
+        return context.prompt_tokens(default_prompt(frames, video), [size] * frames, edge)
 
     def cell(tokens_of: Callable[[int], int]) -> str:
         one = tokens_of(21) - tokens_of(20)
@@ -47,6 +41,13 @@ def table() -> str:
         cells.append(cell(lambda n, size=size: tokens(n, size, context.tile_edge, video=True)))  # type: ignore[misc]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def default_prompt(frames: int, video: bool = False) -> str:
+    """Return the chat text of the app's default prompt with so many frames."""
+    clip = Clip(tuple(FRAME_MS * n for n in range(frames)), FRAME_MS * MORE_THAN_FIT) if video else None
+    content = [{"type": "image"}] * frames + [{"type": "text", "text": PROMPT}]
+    return chat_text(geometry.processor(), [{"role": "user", "content": content}], clip)
 
 
 def page() -> str:
