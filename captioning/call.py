@@ -136,14 +136,7 @@ def run(
                 report_progress(running.done, running.total)
     finally:
         engine.cancel()  # what is still in flight when the call fails is nobody's any more
-    running.check()
-    if running.reason is Reason.DEADLINE:
-        for result in results:
-            result.give_up(f"the call's time of {running.seconds} s was over before its turn was done.", Cause.DEADLINE)
-    outcomes = [result.outcome() for result in results]
-    running.warnings.update(warning.cause for outcome in outcomes for warning in outcome.warnings)
-    running.told = [warning for outcome in outcomes for warning in outcome.warnings]
-    return outcomes
+    return _outcomes(results, running)
 
 
 def _by_frames(works: Sequence[Work]) -> dict[Task, list[tuple[int, int]]]:
@@ -213,6 +206,22 @@ class _Results:
             warnings=told,
             failure=f"None of the TimeFrames could be captioned. {' '.join(map(str, told))}" if failed else "",
         )
+
+
+def _outcomes(results: Sequence[_Results], running: RunningCall) -> list[Outcome]:
+    """
+    Conclude, with what is done where the call's time was over.
+
+    :raises CallCancelled: if nobody wants it
+    """
+    running.check()
+    if running.reason is Reason.DEADLINE:
+        for result in results:
+            result.give_up(f"the call's time of {running.seconds} s was over before its turn was done.", Cause.DEADLINE)
+    outcomes = [result.outcome() for result in results]
+    running.told = [warning for outcome in outcomes for warning in outcome.warnings]
+    running.warnings.update(warning.cause for warning in running.told)
+    return outcomes
 
 
 def fit_notes(name: str, frames: int, fit: Fit | None, time_frames: Sequence[str] = ()) -> list[CaptionWarning]:

@@ -86,18 +86,8 @@ def swt_mmif(
         ids: dict[int, str] = {}
         for ms in instants_of(broadcast, segment, first_ms, step_ms):
             number += 1
-            scores = dict.fromkeys(POINT_LABELS.values(), 0.002)
-            scores[POINT_LABELS[segment.kind]] = 0.992
             own = {} if document == "contains" else {"document": "d1"}
-            point = points.new_annotation(
-                AnnotationTypes.TimePoint,
-                f"tp_{number}",
-                timePoint=ms,
-                label=POINT_LABELS[segment.kind],
-                classification=scores,
-                **own,
-            )
-            ids[ms] = point.id
+            ids[ms] = _add_time_point(points, f"tp_{number}", ms, POINT_LABELS[segment.kind], own)
         if ids and (labels is None or segment.kind in labels):
             kept.append((segment, representatives_of(list(ids), representatives) if representatives else [], ids))
     for index, (segment, chosen, ids) in enumerate(kept, start=1):
@@ -113,6 +103,12 @@ def swt_mmif(
             **extra,
         )
     return mmif.serialize(pretty=True)
+
+
+def _add_time_point(view: View, name: str, ms: int, label: str, own: dict[str, str]) -> str:
+    scores = dict.fromkeys(POINT_LABELS.values(), 0.002) | {label: 0.992}
+    made = view.new_annotation(AnnotationTypes.TimePoint, name, timePoint=ms, label=label, classification=scores, **own)
+    return str(made.id)
 
 
 def interval_mmif(

@@ -1,19 +1,21 @@
 """The prompts of one call on their way through the engine."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from engine.context import Fit
+from engine.errors import PromptRefused
 from engine.request import Completion, Request
-from engine.window import Lane
+from engine.window import Lane, Window
 
 # failed: whatever is not the prompt's own fault, above all the engine's end.
 PromptOutcome = Literal["answered", "refused", "cancelled", "failed"]
@@ -33,6 +35,16 @@ class Ending:
     seconds: float
     frames: int
     completion: Completion | None = None
+
+    @classmethod
+    def of(cls, prompt: "Prompt", outcome: Completion | Exception) -> Self:
+        """Word what ``prompt`` has come to now."""
+        seconds, frames = time.monotonic() - prompt.submitted, len(prompt.request.images)
+        if prompt.future.cancelled():
+            return cls("cancelled", seconds, frames)
+        if isinstance(outcome, Exception):
+            return cls("refused" if isinstance(outcome, PromptRefused) else "failed", seconds, frames)
+        return cls("answered", seconds, frames, outcome)
 
 
 class Prompt:
@@ -62,10 +74,60 @@ class Prompt:
             yield prompt
             prompt = prompt.follower
 
+    def settle(self, outcome: Completion | Exception) -> None:
+        """Tell whoever waits for it what it has come to."""
+        with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
+            if isinstance(outcome, Exception):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+
+    def refuse_all(self, error: Exception) -> None:
+        """End it and those that are to follow it."""
+        for each in self.with_followers:
+            each.settle(error)
+
 
 def _notify_waiters(future: "Future[Completion]") -> None:
     if future.cancelled():
         future.set_running_or_notify_cancel()  # concurrent.futures.wait takes no notice of cancelling alone
+
+
+class WindowPassage:
+    """A prompt's way through the engine's window; see :class:`engine.answering.Passage`."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        window: Window[Prompt],
+        pump: Callable[[], None],
+        follow: Callable[[Prompt], None],
+    ) -> None:
+        self._prompt = prompt
+        self._window = window
+        self._pump = pump
+        self._follow = follow
+
+    @property
+    def priority(self) -> int:
+        return self._prompt.priority
+
+    @property
+    def on_read(self) -> Callable[[], None] | None:
+        return functools.partial(self._follow, self._prompt) if self._prompt.follower else None
+
+    async def prepare_again(self) -> None:
+        self._prompt.in_vllm = False
+        further = self._prompt.further = asyncio.get_running_loop().create_future()
+        self._window.prepare_again(self._prompt)
+        self._pump()
+        await further
+
+    def prepared(self) -> None:
+        self._prompt.in_vllm = True
+        self._prompt.since = time.monotonic()
+        self._window.prepared(self._prompt)
+        self._pump()
 
 
 class EngineCall:

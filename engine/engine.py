@@ -7,14 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
 from engine.answering import Answering
-from engine.calls import Ending, EngineCall, Prompt
+from engine.calls import Ending, EngineCall, Prompt, WindowPassage
 from engine.context import Context
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
 from engine.generation import Generation
@@ -100,9 +100,7 @@ class Engine:
                 asyncio.run_coroutine_threadsafe(self._next_generation(), self._loop).result()
             except Exception as error:
                 self.close()
-                raise (
-                    error if isinstance(error, EngineStartError) else EngineStartError(_start_failure(error))
-                ) from error
+                raise EngineStartError.of(error) from error
             self._state = "ready"
             self._loop.call_soon_threadsafe(self._watch)
             logger.info("Engine ready with %s after %.1f s", self.model.record, time.monotonic() - began)
@@ -211,13 +209,13 @@ class Engine:
 
     def _submit(self, prompt: Prompt) -> None:
         if self._state not in ("ready", "restarting"):
-            _refuse_all(prompt, self._unavailable())
+            prompt.refuse_all(self._unavailable())
             return
         prompt.future.add_done_callback(lambda future: self._withdraw(prompt) if future.cancelled() else None)
         try:
             self._loop.call_soon_threadsafe(self._add, prompt)
         except RuntimeError:  # closed between the lines
-            _refuse_all(prompt, self._unavailable())
+            prompt.refuse_all(self._unavailable())
 
     def _unavailable(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine takes no prompts: it is {self._state}.")
@@ -281,7 +279,7 @@ class Engine:
         assert generation is not None
         try:
             completion = await self._answering.answer(
-                generation, prompt.request, prompt.fit, _Passage(prompt, self._window, self._pump, self._follow)
+                generation, prompt.request, prompt.fit, WindowPassage(prompt, self._window, self._pump, self._follow)
             )
         except EngineDied:
             pass  # it stays where it is until the watch finds it there
@@ -297,12 +295,8 @@ class Engine:
         self._window.leave(prompt)
         if prompt in self._prompts:
             self._prompts.remove(prompt)
-            self.on_prompt(_ending(prompt, outcome))
-        if isinstance(outcome, Exception):
-            _refuse(prompt, outcome)
-        else:
-            with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
-                prompt.future.set_result(outcome)
+            self.on_prompt(Ending.of(prompt, outcome))
+        prompt.settle(outcome)
         self._follow(prompt)
         self._pump()
 
@@ -395,53 +389,6 @@ class Engine:
             self._finish(prompt, EngineUnavailable("The engine was closed while the prompt was in flight."))
 
 
-class _Passage:
-    """A prompt's way through the engine's window."""
-
-    def __init__(
-        self,
-        prompt: Prompt,
-        window: Window[Prompt],
-        pump: Callable[[], None],
-        follow: Callable[[Prompt], None],
-    ) -> None:
-        self._prompt = prompt
-        self._window = window
-        self._pump = pump
-        self._follow = follow
-
-    @property
-    def priority(self) -> int:
-        return self._prompt.priority
-
-    @property
-    def on_read(self) -> Callable[[], None] | None:
-        return functools.partial(self._follow, self._prompt) if self._prompt.follower else None
-
-    async def prepare_again(self) -> None:
-        self._prompt.in_vllm = False
-        further = self._prompt.further = asyncio.get_running_loop().create_future()
-        self._window.prepare_again(self._prompt)
-        self._pump()
-        await further
-
-    def prepared(self) -> None:
-        self._prompt.in_vllm = True
-        self._prompt.since = time.monotonic()
-        self._window.prepared(self._prompt)
-        self._pump()
-
-
-def _refuse(prompt: Prompt, error: Exception) -> None:
-    with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
-        prompt.future.set_exception(error)
-
-
-def _refuse_all(prompt: Prompt, error: Exception) -> None:
-    for each in prompt.with_followers:
-        _refuse(each, error)
-
-
 def _nobody_minds() -> None:
     pass
 
@@ -450,24 +397,6 @@ def _nobody_counts(ending: Ending) -> None:
     pass
 
 
-def _ending(prompt: Prompt, outcome: Completion | Exception) -> Ending:
-    seconds, frames = time.monotonic() - prompt.submitted, len(prompt.request.images)
-    if prompt.future.cancelled():
-        return Ending("cancelled", seconds, frames)
-    if isinstance(outcome, Exception):
-        return Ending("refused" if isinstance(outcome, PromptRefused) else "failed", seconds, frames)
-    return Ending("answered", seconds, frames, outcome)
-
-
 def backoff(deaths: int) -> float:
     """Seconds to wait before a restart after so many deaths without an answer in between."""
     return min(_BACKOFF_SECONDS * 2.0 ** (deaths - 1), _LONGEST_BACKOFF_SECONDS)
-
-
-def _start_failure(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return (
-            f"{error}. Set CAPTIONER_MODEL (--model-path) to a folder that holds the checkpoint, or try the app with "
-            "its embedded demonstration model: CAPTIONER_MODEL=demo."
-        )
-    return f"The engine did not start: {type(error).__name__}: {error}"

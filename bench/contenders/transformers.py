@@ -49,22 +49,41 @@ class Transformers:
         """Do nothing: it all ends with the process."""
 
 
-def _app(folder: str, dtype: str) -> Any:
+def _ends_after(lengths: list[int]) -> Any:
     import torch
-    from clams import AppMetadata
-    from clams.app import ClamsHFPromptableApp
-    from transformers import AutoModelForImageTextToText, StoppingCriteria, StoppingCriteriaList
+    from transformers import StoppingCriteria, StoppingCriteriaList
 
     class Ends(StoppingCriteria):
         """Ends each row of a batch after its own number of tokens, as its end-of-text token would."""
 
-        def __init__(self, lengths: list[int]) -> None:
+        def __init__(self) -> None:
             self._lengths = torch.tensor(lengths)
             self._written = 0
 
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             self._written += 1
             return self._lengths <= self._written
+
+    return StoppingCriteriaList([Ends()])
+
+
+def _metadata(folder: str) -> Any:
+    from clams import AppMetadata
+
+    return AppMetadata(
+        name="baseline",
+        identifier="baseline",
+        url="https://example.org",
+        description="transformers as the SDK uses it",
+        app_license="Apache 2.0",
+        analyzer_versions={folder: "main"},
+    )
+
+
+def _app(folder: str, dtype: str) -> Any:
+    import torch
+    from clams.app import ClamsHFPromptableApp
+    from transformers import AutoModelForImageTextToText
 
     class App(ClamsHFPromptableApp):
         MODEL_CLS = AutoModelForImageTextToText
@@ -80,7 +99,7 @@ def _app(folder: str, dtype: str) -> Any:
             kwargs = dict(ClamsHFPromptableApp.build_gen_kwargs(**parameters))
             if self.lengths is not None:
                 batch = self.lengths[self.rows : self.rows + self.batch]
-                kwargs["stopping_criteria"] = StoppingCriteriaList([Ends(batch)])
+                kwargs["stopping_criteria"] = _ends_after(batch)
                 kwargs["eos_token_id"] = None
             return kwargs
 
@@ -99,14 +118,7 @@ def _app(folder: str, dtype: str) -> Any:
             self.rows += self.batch
 
         def _load_appmetadata(self) -> Any:
-            made = AppMetadata(
-                name="baseline",
-                identifier="baseline",
-                url="https://example.org",
-                description="transformers as the SDK uses it",
-                app_license="Apache 2.0",
-                analyzer_versions={folder: "main"},
-            )
+            made = _metadata(folder)
             ClamsHFPromptableApp.inject_promptable_parameters(made)
             return made
 
