@@ -91,11 +91,6 @@ class Hold:
         self._size = size
         self._lock = threading.Lock()
 
-    @property
-    def size(self) -> int:
-        """Bytes held now."""
-        return self._size
-
     def shrink(self, size: int) -> None:
         """Give back all but `size` bytes."""
         with self._lock:

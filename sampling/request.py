@@ -123,8 +123,7 @@ class Plan:
     def _joins(self, request: Request, run: Run, end: int) -> bool:
         """Whether a request gets its own pictures in a run that decodes up to `end`, and is no burden to it."""
         start, latest, landing = run.requests[0].landing, run.requests[-1].landing, request.landing
-        if start is None or start.pts is None or landing is None or landing.pts is None:
-            return False
+        assert start is not None and start.pts is not None and landing is not None and landing.pts is not None
         if landing == start:
             return True
         if not landing.closed or landing.pts > end:

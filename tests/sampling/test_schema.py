@@ -139,6 +139,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"type": "integer", "minimum": 3, "maximum": 1}, "/maximum", "less than minimum, 3"),
     ({"type": "integer", "minimum": "3"}, "/minimum", "number"),
     ({"type": "array", "items": text(), "minItems": 3, "maxItems": 1}, "/maxItems", "less than minItems, 3"),
+    ({"type": "array", "prefixItems": text()}, "/prefixItems", "must be a list of schemas"),
     ({"type": "array", "prefixItems": [text()], "minItems": 2}, "/minItems", "more than there are prefixItems"),
     ({"type": "array", "items": [text()]}, "/items", "must be an object"),
     (thing("z", a=text()), "/required", 'names "z"'),

@@ -44,6 +44,13 @@ def test_all_samples_the_interval_at_the_frame_rate() -> None:
     )
 
 
+def test_the_span_is_that_of_the_interval_or_of_the_time_points() -> None:
+    assert FULL.span == (0, 1001)
+    assert Segment(REPRESENTATIVES, TARGETS).span == (0, 300)
+    assert Segment(REPRESENTATIVES).span == (100, 500)
+    assert Segment().span == (0, 0)
+
+
 def test_all_falls_back_to_the_representatives() -> None:
     assert instants(Segment(REPRESENTATIVES), "all", no_rate) == REPRESENTATIVES
 

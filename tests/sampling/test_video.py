@@ -3,9 +3,11 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sampling import video
 from sampling.video import ByteBudget, FrameGroup, GroupReader, VideoError, read_groups
 from tests.sampling.video_files import RECIPES, make
 from tests.sampling.watching import FRAME_BYTES, LiveImages, Spy, chunks, leftovers, numbers, until
@@ -204,6 +206,43 @@ def test_closing_stops_a_reader_in_the_middle_of_decoding(long_video: Path, monk
     assert decoded < 300
     assert leftovers() == []
     assert list(reader) == []
+
+
+def test_stopping_does_not_wait_and_ends_the_iteration(long_video: Path) -> None:
+    """As a cancelled call does it, on a thread that may not block."""
+    budget = ByteBudget(8 * FRAME_BYTES)
+    with read_groups(long_video, chunks(400, 4), budget=budget, readers=2) as reader:
+        until(lambda: budget.waiting > 0)
+        with next(reader):
+            reader.stop()
+            assert list(reader) == []
+    assert budget.held == 0
+
+
+def test_it_says_how_many_groups_are_being_read(long_video: Path) -> None:
+    with read_groups(long_video, chunks(40, 4), budget=ByteBudget(), readers=1, ahead=3) as reader:
+        assert reader.reading >= 1
+        until(lambda: reader.reading >= 3)
+        left = [reader.reading for _ in reader]
+        assert left[-1] == 0
+        assert min(left[:-1]) >= 1
+
+
+def test_a_group_that_is_complete_when_all_is_stopped_is_given_back(
+    long_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = ByteBudget()
+    finish = video._Desk.finish
+
+    def stopped_before(desk: video._Desk, *arguments: Any) -> None:
+        assert budget.held > 0
+        desk.halt()
+        finish(desk, *arguments)
+
+    monkeypatch.setattr(video._Desk, "finish", stopped_before)
+    with read_groups(long_video, chunks(40, 4), budget=budget, readers=1) as reader:
+        assert list(reader) == []
+    assert budget.held == 0
 
 
 def test_close_may_come_twice_and_frames_taken_stay_with_the_consumer(long_video: Path) -> None:

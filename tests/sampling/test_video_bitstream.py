@@ -2,7 +2,17 @@
 
 import pytest
 
-from sampling.bitstream import BROKEN, Look, ParameterSets, exp_golomb, length_size, look, number_bits, unescaped
+from sampling.bitstream import (
+    BROKEN,
+    Look,
+    ParameterSets,
+    closes,
+    exp_golomb,
+    length_size,
+    look,
+    number_bits,
+    unescaped,
+)
 
 # lengths in four bytes; slice headers whose first three numbers are 0, 6 (B) or 7 (I), and 0; then frame_num
 B_SPARE = b"\0\0\0\x04\x01\x9e\x61\x74"
@@ -36,10 +46,21 @@ def framed(*units: bytes) -> bytes:
         (b"\0\0\0\0" + B_SPARE, BROKEN),
         (framed(b"\x81\x9e\x61\x74"), BROKEN),
         (framed(b"\x01\x00\x00\x01"), BROKEN),
+        (framed(b"\x02\x9e\x61\x74") + B_SPARE, BROKEN),  # a slice in partitions
     ],
 )
 def test_a_look_at_a_packet(packet: bytes, expected: Look) -> None:
     assert look(packet, 4, ParameterSets({0}, 4)) == expected
+
+
+def test_a_key_frame_closes_if_it_is_an_idr_picture() -> None:
+    assert closes("h264", KEY, 4)
+    assert not closes("h264", B_NEEDED, 4)
+    assert not closes("h264", B_NEEDED[:-1], 4)
+    assert closes("hevc", framed(b"\x26\x01"), 4)
+    assert not closes("hevc", framed(b"\x2a\x01"), 4)  # pictures after a CRA may look back past it
+    assert not closes("h264", KEY, 0)
+    assert closes("vp9", b"", 0)
 
 
 def test_a_slice_of_an_unknown_parameter_set_is_broken_until_the_set_comes() -> None:

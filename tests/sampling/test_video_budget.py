@@ -1,24 +1,16 @@
 """The byte budget by itself: who gets bytes, and when."""
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
 from sampling.budget import ByteBudget, Hold
+from tests.sampling.watching import until
 
 
 def never() -> bool:
     return False
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something that has to come; a test that waits in vain fails."""
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
 
 
 def taker(budget: ByteBudget, size: int, cancelled: Callable[[], bool] = never) -> tuple[threading.Thread, list[bool]]:
