@@ -143,6 +143,7 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
         # vLLM's own choice, xgrammar, passes over some keywords of JSON Schema, and with maxLength lets control
         # characters through that JSON forbids. This one refuses what it can't enforce, and its work is bounded.
         structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
+        worker_cls="engine.cpu_worker.Worker" if on_cpu else "auto",
         use_tqdm_on_load=False,
         seed=0,
     )
