@@ -200,8 +200,9 @@ class Answering:
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             begun = {**rendered, "prompt_token_ids": [*prompt, *beginning]}
+            on_read = None if beginning else passage.on_read  # with the first question, the prompt is read
             with _in_our_words(generation):
-                output = await generation.generate(begun, sampling, passage.priority)
+                output = await generation.generate(begun, sampling, passage.priority, on_read)
             (place,) = _finished(output, generation).logprobs
             return {token: place[token].logprob for token in following}
 

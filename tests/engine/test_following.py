@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,18 @@ def test_a_follower_is_in_while_its_leader_still_writes(engine: Engine, events: 
     until(lambda: len(order) == 2)
     assert order == ["follower", "leader"]
     assert events == ["in a", "read a", "in b"]
+
+
+def test_a_follower_goes_in_when_a_choice_has_read_the_prompt(engine: Engine, events: list[str]) -> None:
+    choices = tuple(f"slate 0042 blue; chyron 01{number} red" for number in range(37, 41))  # part at their last digits
+    choice = replace(over_frames("Choose a"), choices=choices, confidence=True)
+    leader, follower = engine.open_call().submit_in_turn([choice, over_frames("b", 4)])
+    assert leader.result().text in choices
+    assert follower.result().text
+    assert events[:2] == ["in a", "read a"]
+    assert sorted(events[2:]) == ["in a"] * (len(events) - 3) + ["in b"]
+    assert len(events) > 5  # it asks on, of every place up to the last digits
+    assert follower.result().cached_tokens >= 34 * len(FRAMES) // BLOCK * BLOCK
 
 
 @pytest.mark.usefixtures("events")
