@@ -10,6 +10,9 @@ MOST_CHARACTERS = 200
 # How often the parts of a pattern may occur, all counts multiplied out. The engine's table of states grows with it;
 # "(.{0,30}a){30}", which comes to 930, fills it.
 MOST_PARTS = 300
+# The same of a pattern with a repetition without an end. Its states double with every part that may be where the
+# repetition still is, as in "^.*a.{40}$", and nothing else bounds how many of them a long reply comes by.
+MOST_PARTS_ENDLESS = 20
 
 # ECMA-262's, which JSON Schema means; a digit of another script is none, though Python and Rust take it for one.
 _CLASSES = {"CATEGORY_DIGIT": "0-9", "CATEGORY_WORD": "A-Za-z0-9_", "CATEGORY_SPACE": r"\t\n\x0B\x0C\r\x20\u{A0}"}
@@ -26,6 +29,15 @@ def enforceable(pattern: str) -> str:
 
     :raises PatternRefused: if it needs either, or too much of the engine
     """
+    return _read(pattern)[0]
+
+
+def parts_of(pattern: str) -> int:
+    """Count the parts of a pattern that is enforceable, its repetitions multiplied out."""
+    return _read(pattern)[1]
+
+
+def _read(pattern: str) -> tuple[str, int]:
     if len(pattern) > MOST_CHARACTERS:
         raise PatternRefused(f"has {len(pattern)} characters; {MOST_CHARACTERS} are the most")
     try:
@@ -43,21 +55,26 @@ def enforceable(pattern: str) -> str:
         )
     writer = _Writer()
     written = writer.sequence(parsed[1:-1], 1)
-    return f"^(?:{written})$"
+    if writer.endless and writer.parts > MOST_PARTS_ENDLESS:
+        raise PatternRefused(
+            f"has more than {MOST_PARTS_ENDLESS} parts around *, + or {{n,}}; give these a bound, as in {{0,40}}"
+        )
+    return f"^(?:{written})$", writer.parts
 
 
 class _Writer:
     """Writes a parsed pattern and counts its parts."""
 
     def __init__(self) -> None:
-        self._parts = 0
+        self.parts = 0
+        self.endless = False
 
     def sequence(self, parsed: Iterable[Any], times: int, within: str = "") -> str:
         return "".join(self._part(str(kind), value, times, within) for kind, value in parsed)
 
     def _part(self, kind: str, value: Any, times: int, within: str) -> str:
-        self._parts += times
-        if self._parts > MOST_PARTS:
+        self.parts += times
+        if self.parts > MOST_PARTS:
             raise PatternRefused(f"has more than {MOST_PARTS} parts when its repetitions are multiplied out")
         if kind == "LITERAL":
             return _character(value)
@@ -80,6 +97,7 @@ class _Writer:
         endless = most is syntax.MAXREPEAT
         if within == "endless" or (within and endless):
             raise PatternRefused("has a repetition within *, + or {n,}, or one of these within another repetition")
+        self.endless |= endless
         count = max(least, 1) if endless else max(most, 1)
         written = self.sequence(repeated, times * count, "endless" if endless else "bounded")
         return f"(?:{written}){{{least},{'' if endless else most}}}"

@@ -19,12 +19,17 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from sampling.pattern import PatternRefused, enforceable
+from sampling.pattern import PatternRefused, enforceable, parts_of
 
 MOST_CHARACTERS = 20_000  # of a schema's text
 MOST_LEVELS = 10  # of objects and arrays within one another
 MOST_PLACES = 1_000  # that a reply may have for values, each item of an array counted
 MOST_LENGTH = 2_000  # characters of a string
+# Strings among alternatives, wherever in them, and parts of their patterns if there are several: the engine follows all
+# at once, and loses hold of 30 beside a pattern of 100 parts, and of 5 patterns of 60 each.
+MOST_STRINGS_BESIDE = 20
+MOST_PARTS_BESIDE = 100
+MOST_OPTIONAL = 400  # properties that may be left out; any of them may come next, and the engine gives up at 500
 MOST_NUMBER = 2**53  # beyond, not every reader of JSON reads the same number
 FORMATS = ("date", "date-time", "time")
 
@@ -151,6 +156,9 @@ class _Reader:
     def __init__(self, root: Any) -> None:
         self._root = root
         self._places = 0
+        self._strings = 0
+        self._parts = 0  # of their patterns
+        self._optional = 0  # properties
         self._following: list[str] = []  # references, one within the other
 
     def read(self, schema: Any, place: tuple[str, ...], level: int, times: int = 1) -> dict[str, Any]:
@@ -205,7 +213,16 @@ class _Reader:
         if not isinstance(branches, list) or not branches:
             raise SchemaRefused((*place, "anyOf"), "must be a list of schemas.")
         steps = [(*place, "anyOf", str(number)) for number in range(len(branches))]
-        return {"anyOf": [self.read(branch, step, level + 1, times) for branch, step in zip(branches, steps)]}
+        strings, parts = self._strings, self._parts
+        read = [self.read(branch, step, level + 1, times) for branch, step in zip(branches, steps)]
+        strings, parts = self._strings - strings, self._parts - parts
+        if strings > MOST_STRINGS_BESIDE or (strings > 1 and parts > MOST_PARTS_BESIDE):
+            raise SchemaRefused(
+                (*place, "anyOf"),
+                f"has strings that are too many to tell apart; {MOST_STRINGS_BESIDE} in all alternatives are the most, "
+                f"and patterns of {MOST_PARTS_BESIDE} parts together. Where the texts are known, use enum.",
+            )
+        return {"anyOf": read}
 
     def _typed(self, said: dict[str, Any], place: tuple[str, ...], level: int, times: int) -> dict[str, Any]:
         types = _types(said, place)
@@ -217,6 +234,8 @@ class _Reader:
         enforced: dict[str, Any] = {"type": types}
         if "string" in types:
             enforced |= _string(said, place)
+            self._strings += 1
+            self._parts += parts_of(said["pattern"]) if "pattern" in said else 0
         if _NUMBERS & set(types):
             enforced |= _number(said, place)
         if "array" in types:
@@ -259,6 +278,12 @@ class _Reader:
             raise SchemaRefused(
                 (*place, "additionalProperties"),
                 "must be false or left out: no names are invented. For any number of pairs, use an array of objects.",
+            )
+        self._optional += len(properties.keys() - set(required))
+        if self._optional > MOST_OPTIONAL:
+            raise SchemaRefused(
+                (*place, "properties"),
+                f"are more than {MOST_OPTIONAL}, in all, that may be left out; make them required, and null allowed.",
             )
         read = {
             name: self.read(value, (*place, "properties", name), level + 1, times) for name, value in properties.items()

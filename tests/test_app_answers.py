@@ -11,6 +11,7 @@ from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
 from demo.cards import KINDS, Card, draw_card
+from sampling import schema
 from tests.captions import caption_views, captions, error, marks, warnings, without_times
 from tests.conftest import Post
 
@@ -105,6 +106,17 @@ def test_a_shipped_schema_brings_its_prompt_and_is_recorded_whole(post: Post, sl
             assert mark == {"finishReason": "length"}
     own = post(slates, outputSchema="slate", prompt="Mine.")
     assert caption_views(own)[0].metadata.appConfiguration["prompt"] == ["Mine."]
+
+
+def test_a_schema_is_checked_and_translated_once(post: Post, slates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    check = schema._check_grammar
+    monkeypatch.setattr(schema, "_check_grammar", lambda grammar: (checked.append(grammar), check(grammar)))
+    own = json.dumps(CARD | {"title": "to be seen once"})
+    answers = [post(slates, outputSchema=own, parallelPrompts=4) for _ in range(2)]
+    assert len(records(answers[0])) > 2
+    assert records(answers[0]) == records(answers[1])
+    assert checked == [schema.Schema.of(own).grammar]
 
 
 def test_json_that_is_cut_is_not_passed_off_as_json(post: Post, slates: str) -> None:

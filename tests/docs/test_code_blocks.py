@@ -12,15 +12,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
+from mmif import DocumentTypes
 from werkzeug.serving import make_server
 
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
 from serving.front import restified
-from tests.captions import captions
+from tests.captions import caption_views, captions
 from tests.docs.code_blocks import PAGES, ROOT, Block, blocks
 
 ADDRESS = "localhost:5000"  # what the documentation calls the server
@@ -73,6 +75,20 @@ def test_the_readmes_captions_are_right(checkout: Path, server: str, broadcast: 
     found = captions((checkout / "output.mmif").read_text())
     assert found
     assert [caption.text for caption in found] == [broadcast.expected_caption(caption.times) for caption in found]
+
+
+def test_the_slates_of_the_page_about_structure_are_valid_json(checkout: Path, server: str) -> None:
+    posted = next(
+        block for block in shell_blocks(ROOT / "docs" / "structured.md") if "outputSchema=slate" in block.code
+    )
+    run(posted, checkout, server)
+    (view,) = caption_views((checkout / "slates.mmif").read_text())
+    schema = json.loads(view.metadata.appConfiguration["outputSchema"])
+    texts = list(view.get_annotations(DocumentTypes.TextDocument))
+    whole = [text.text_value for text in texts if text.properties.get("mime") == "application/json"]
+    assert whole
+    for text in whole:
+        jsonschema.validate(json.loads(text), schema)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -55,6 +55,7 @@ ENFORCED: dict[str, dict[str, Any]] = {
     "object in object": thing("a", a=thing("b", b={"type": "null"}), c={"type": "boolean"}),
     "odd names": thing('"', **{'"': {"const": 1}, "\u00e9 \\": {"const": 2}, "": {"const": 3}}),
     "anyOf": {"anyOf": [{"const": 1}, text(maxLength=2)]},
+    "anyOf with a pattern": {"anyOf": [text(pattern="^(a|b){0,140}$"), {"type": "null"}]},
     "$ref": {"$defs": {"a/b": {"const": 1}}, "type": "array", "items": {"$ref": "#/$defs/a~1b"}, "maxItems": 2},
     "notes": text(maxLength=2, title="t", description="d", default="x", examples=["y"]) | {"$comment": "c"},
 }
@@ -170,6 +171,11 @@ REFUSED: list[tuple[Any, str, str]] = [
     (text(pattern="^((a{1,100}){1,100}){1,100}$"), "/pattern", "multiplied out"),
     (text(pattern="^(.{0,50}a){30}$"), "/pattern", "multiplied out"),
     (text(pattern="^" + "(" * 900 + "a" + ")" * 900 + "$"), "/pattern", "200 are the most"),
+    (text(pattern="^.*a.{40}$"), "/pattern", "more than 20 parts around *"),
+    ({"anyOf": [text(maxLength=n) for n in range(21)]}, "/anyOf", "20 in all alternatives are the most"),
+    ({"anyOf": [thing(a={"anyOf": [text(maxLength=n)] * 11}) for n in range(2)]}, "/anyOf", "20 in all alternatives"),
+    ({"anyOf": [text(pattern=f"^.{{0,50}}{letter}$") for letter in "ab"]}, "/anyOf", "100 parts together"),
+    (thing(**{f"p{n}": {"type": "null"} for n in range(401)}), "/properties", "more than 400, in all"),
     ({"type": "array", "items": text(), "maxItems": 10**6}, "/maxItems", "from 0 to 1000"),
     (
         {"type": "array", "items": {"type": "array", "items": text(), "minItems": 40}, "minItems": 40},
