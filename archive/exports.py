@@ -26,7 +26,8 @@ SHORTEST_CUE = 1000  # ms; a segment of one frame has no length
 
 _COLUMNS = (
     "file", "video", "pass", "time_frame", "label", "start_ms", "end_ms", "start", "end", "frames_ms", "caption",
-    "finish_reason", "marks", "warnings", "model", "prompt", "text_document",
+    "finish_reason", "mime", "confidence", "lowest_token_probability", "choice_probabilities", "any_choice_probability",
+    "marks", "warnings", "model", "prompt", "text_document",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -120,6 +121,11 @@ def records(output: Output, sheet: Sheet) -> Iterator[dict[str, Any]]:
                 "frames_ms": list(row.times),
                 "caption": caption.text,
                 "finish_reason": marks.pop("finishReason", "stop"),
+                "mime": caption.mime,
+                "confidence": marks.pop("confidence", None),
+                "lowest_token_probability": marks.pop("lowestTokenProbability", None),
+                "choice_probabilities": dict(caption.choices),
+                "any_choice_probability": marks.pop("anyChoiceProbability", None),
                 "marks": marks,
                 "warnings": [remark.text for remark in row.remarks],
                 "model": made.model,

@@ -123,9 +123,10 @@ def _row(row: Row) -> dict[str, Any]:
                 "text": caption.text,
                 "marks": [{"text": mark.text, "flag": mark.flag} for mark in marks],
                 "flags": [mark.text for mark in marks if mark.flag],
+                "confidence": caption.confidence,
             }
             for caption in row.captions
-            for marks in [marks_of(caption.marks)]
+            for marks in [marks_of(caption)]
         ],
         "remarks": [_remark(remark) for remark in row.remarks],
     }

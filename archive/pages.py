@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from archive.sheet import Row, Scalar, Sheet
+from archive.sheet import Caption, Row, Scalar, Sheet
 from archive.thumbnails import MOST, spread
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -25,6 +25,9 @@ _templates = jinja2.Environment(
 )
 
 NO_CAPTION = "no caption"
+# Confidences below which captions can be looked for.
+DOUBTS = (0.5, 0.8, 0.95)
+_CHOICES_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,15 @@ class Mark:
     flag: bool
 
 
-def marks_of(marks: Mapping[str, Scalar]) -> list[Mark]:
+def marks_of(caption: Caption) -> list[Mark]:
     """Put what a caption says of itself into words."""
-    return [_mark(name, value) for name, value in marks.items()]
+    marks = [_mark(name, value) for name, value in caption.marks.items()]
+    return [*marks, Mark(_choices(caption.choices), False)] if caption.choices else marks
 
 
 def flags_of(row: Row) -> list[str]:
     """Collect what a row can be found by when something is amiss with it; each is said once."""
-    marks = [mark.text for caption in row.captions for mark in marks_of(caption.marks) if mark.flag]
+    marks = [mark.text for caption in row.captions for mark in marks_of(caption) if mark.flag]
     return list(dict.fromkeys([*marks, *([] if row.captions else [NO_CAPTION]), *(r.kind for r in row.remarks)]))
 
 
@@ -85,6 +89,7 @@ def render_sheet(sheet: Sheet, title: str, lost: Mapping[str, str] | None = None
         captions=sum(passes.values()),
         models=", ".join(sorted({made.model for made in sheet.passes if made.model})),
         rows=_shown(sheet),
+        told=any(caption.confidence is not None for row in sheet.rows for caption in row.captions),
         filters=[
             ("label", "All labels", labels.items(), "no label"),
             ("pass", "All passes", passes.items(), ""),
@@ -106,7 +111,7 @@ def render_index(title: str, contents: Mapping[str, Any], problems: Sequence[tup
 
 def form() -> str:
     """Tell one form of sheets from another: a digest of all that a sheet's look depends on."""
-    parts = [_source("style.css", "sheet.css"), _source("search.js", "sheet.js"), _source("sheet.html")]
+    parts = [_source("style.css", "sheet.css"), _source("search.js", "sheet.js"), _source("sheet.html", "doubt.html")]
     parts += [
         (Path(__file__).parent / name).read_text()
         for name in ("index.py", "pages.py", "reading.py", "sheet.py", "thumbnails.py")
@@ -123,7 +128,7 @@ def _page(name: str, **shown: Any) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     shown |= {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}
-    return _templates.get_template(f"{name}.html").render(shown, clock=clock, marks_of=marks_of)
+    return _templates.get_template(f"{name}.html").render(shown, clock=clock, marks_of=marks_of, doubts=DOUBTS)
 
 
 def _source(*names: str) -> str:
@@ -149,6 +154,13 @@ def _shown(sheet: Sheet) -> Iterable[dict[str, Any]]:
             "unseen": unseen if row.thumbnails else 0,
             "frames": "" if row.thumbnails else ", ".join(clock(ms) for ms in spread(row.times, MOST)),
         }
+
+
+def _choices(choices: Mapping[str, float]) -> str:
+    """Name the likeliest of choices."""
+    likeliest = sorted(choices.items(), key=lambda choice: -choice[1])
+    named = ", ".join(f"{text} {share:.3g}" for text, share in likeliest[:_CHOICES_NAMED])
+    return f"{named}, {rest} more" if (rest := len(likeliest) - _CHOICES_NAMED) > 0 else named
 
 
 def _mark(name: str, value: Scalar) -> Mark:

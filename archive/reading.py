@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mmif.utils.timeunit_helper import convert
 
 from archive.inputs import mmif_files
-from archive.sheet import Caption, Pass, Remark, Row, Scalar, Sheet, Video
+from archive.sheet import Caption, Pass, Remark, Row, Scalar, Sheet, Video, probability
 from sampling.timepoints import Instant, Segment
 
 APP = "http://apps.clams.ai/smolvlm2-captioner/"  # how the app's identifier begins, its version left open
@@ -272,13 +272,26 @@ def _sides(annotations: list[_Annotation]) -> dict[str, list[str]]:
 
 
 def _caption(text: _Annotation, name: str) -> Caption:
+    # mmif-python puts what all annotations of a view have in common into the view's metadata.
+    said = {**text.shared, **text.own}
     marks = {
         key: _text(value) if isinstance(value, str) else value
-        # mmif-python puts what all annotations of a view have in common into the view's metadata.
-        for key, value in {**text.shared, **text.own}.items()
+        for key, value in said.items()
         if key not in _NO_MARKS and isinstance(value, Scalar)
     }
-    return Caption(text.id, name, _text((text.get("text") or {}).get("@value")), marks)
+    return Caption(
+        text.id,
+        name,
+        _text((text.get("text") or {}).get("@value")),
+        marks,
+        mime=_text(said.get("mime")),
+        choices=_choices(said.get("choiceProbabilities")),
+    )
+
+
+def _choices(said: Any) -> dict[str, float]:
+    shares = {_text(choice): probability(share) for choice, share in said.items()} if isinstance(said, dict) else {}
+    return {choice: share for choice, share in shares.items() if share is not None}
 
 
 def _error(error: Any) -> str:

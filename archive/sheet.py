@@ -13,6 +13,11 @@ from captioning.videos import locate, rate_of
 Scalar = str | int | float | bool
 
 
+def probability(value: Any) -> float | None:
+    """Return a value that is a probability; ``None`` if it isn't one."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 else None
+
+
 @dataclass(frozen=True)
 class Pass:
     """
@@ -52,12 +57,21 @@ class Caption:
     :param id: of the TextDocument
     :param marks: what else it says of itself: its ``finishReason`` if it was cut, the ``longestEdge`` that its
         frames were shrunk to, and whatever else an app may add
+    :param mime: media type of the text, if it says
+    :param choices: the texts that it was chosen from, each with its probability, if it says
     """
 
     id: str
     pass_name: str
     text: str
     marks: Mapping[str, Scalar] = field(default_factory=dict)
+    mime: str = ""
+    choices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> float | None:
+        """How sure the model was of it, 0 to 1; ``None`` if it doesn't say."""
+        return probability(self.marks.get("confidence"))
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,11 @@ def _marks(completion: Completion) -> dict[str, Any]:
             marks["longestEdge"] = fit.longest_edge
         if fit.max_new_tokens < fit.wanted_tokens:
             marks["maxNewTokens"] = fit.max_new_tokens
+    if completion.probability is not None:
+        marks["confidence"] = _probability(completion.probability)
     if (confidence := completion.confidence) is not None:
-        marks["confidence"] = _probability(confidence.mean)
         marks["lowestTokenProbability"] = _probability(confidence.lowest)
     if (odds := completion.odds) is not None:
-        marks["confidence"] = _probability(odds.shares[completion.text])
         marks["choiceProbabilities"] = {choice: _probability(share) for choice, share in odds.shares.items()}
         marks["anyChoiceProbability"] = _probability(odds.total)
     return marks

@@ -68,3 +68,10 @@ class Completion:
     confidence: Confidence | None = None
     cached_tokens: int = 0
     odds: Odds | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """How likely the text was, if that was asked: of a choice among all choices, else the mean of its tokens."""
+        if self.odds is not None:
+            return self.odds.shares[self.text]
+        return None if self.confidence is None else self.confidence.mean

@@ -13,12 +13,14 @@ from captioning.running import Reason, RunningCall
 from captioning.warning import Cause
 from engine.calls import Ending, PromptOutcome
 from engine.engine import Engine, State
+from engine.request import FinishReason
 from sampling.video import ByteBudget
 from serving.calls import Calls
 from serving.tally import Outcome, Tally
 
 # From a warm prompt of the demonstration model to a long caption behind a backfill.
 PROMPT_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_CONFIDENCES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 # From one prompt to the longest tape of an archive.
 CALL_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
 
@@ -58,11 +60,19 @@ class Metrics:
         )
         for priority in _PRIORITIES.values():
             self._call_seconds.labels(priority)
+        self._confidences = Histogram(
+            "captioner_caption_confidence",
+            "How sure the model was of captions whose callers asked for it, 0 to 1",
+            buckets=_CONFIDENCES,
+            registry=self._own,
+        )
 
     def prompt_ended(self, ending: Ending) -> None:
-        """Enter how long an answered prompt took."""
-        if ending.outcome == "answered":
+        """Enter how long an answered prompt took, and how sure the model was."""
+        if ending.completion is not None:
             self._prompt_seconds.observe(ending.seconds)
+            if ending.completion.probability is not None:
+                self._confidences.observe(ending.completion.probability)
 
     def call_ended(self, call: RunningCall) -> None:
         """Enter how long a call took."""
@@ -125,7 +135,7 @@ class Metrics:
         yield CounterMetricFamily("captioner_frames", "Frames read for prompts", tally.frames)
         prompts = {outcome: tally.prompts[outcome] for outcome in get_args(PromptOutcome)}
         yield _counter("captioner_prompts", "Prompts that left the engine", "outcome", prompts)
-        finished = {reason: tally.captions[reason] for reason in ("stop", "length")}
+        finished = {reason: tally.captions[reason] for reason in get_args(FinishReason)}
         yield _counter("captioner_captions", "Captions made", "finish_reason", finished)
         tokens = {kind: tally.tokens[kind] for kind in ("prompt", "completion")}
         yield _counter("captioner_tokens", "Tokens read and written for them", "kind", tokens)

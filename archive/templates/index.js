@@ -8,6 +8,8 @@ const element = id => document.getElementById(id);
 const [query, results, end, count, progress, trouble] =
   ["query", "results", "end", "count", "progress", "trouble"].map(element);
 const selects = ["folder", "label", "pass", "warning"].map(element);
+const [doubt, order] = ["doubt", "order"].map(element);
+const controls = [query, ...selects, doubt, order];
 const views = [...document.querySelectorAll("[data-view]")];
 const contents = JSON.parse(element("contents").textContent);
 
@@ -15,6 +17,7 @@ const contents = JSON.parse(element("contents").textContent);
 
 const files = []; // as archive/index.py writes them, and {folded, entries}
 const entries = []; // what can be found: captions, and warnings where there is none
+let told = false; // whether any caption says how sure the model was
 const choices = { folder: new Map(), label: new Map(), pass: new Map(), warning: new Map() }; // how many of each
 
 const report = {
@@ -47,6 +50,7 @@ function enter(file, row, caption, flags) {
   entries.push(entry);
   const tally = (name, value) => choices[name].set(value, (choices[name].get(value) ?? 0) + 1);
   if (caption) {
+    told ||= caption.confidence !== null;
     tally("folder", file.folder);
     tally("label", row.label);
     tally("pass", caption.pass);
@@ -83,6 +87,7 @@ async function loadAll() {
 
 function present() {
   for (const select of selects) fill(select);
+  for (const select of [doubt, order]) select.hidden = !told && !select.value;
   return search(shown);
 }
 
@@ -113,12 +118,14 @@ let asked = null;
 function ask() {
   const [folder, label, pass, warning] = selects.map(select => select.value);
   const words = wordsOf(query.value);
-  return { words, folder, label, pass, warning, anything: words.length > 0 || [folder, label, pass, warning].some(Boolean) };
+  const anything = words.length > 0 || [...selects, doubt].some(select => select.value);
+  return { words, folder, label, pass, warning, doubt: doubt.value, order: order.value, anything };
 }
 
-function fits({ file, row, caption, flags, folded }, { words, folder, label, pass, warning }) {
-  return (caption || warning) && covers(folder, [file.folder]) && covers(label, [row.label]) &&
-    covers(pass, caption ? [caption.pass] : row.remarks.map(remark => remark.pass)) && covers(warning, flags) && hasAll(folded, words);
+function fits({ file, row, caption, flags, folded }, { words, folder, label, pass, warning, doubt }) {
+  return (caption || warning) && below(doubt, caption?.confidence ?? null) && covers(folder, [file.folder]) &&
+    covers(label, [row.label]) && covers(pass, caption ? [caption.pass] : row.remarks.map(remark => remark.pass)) &&
+    covers(warning, flags) && hasAll(folded, words);
 }
 
 async function search(atLeast = 0) {
@@ -136,7 +143,8 @@ async function search(atLeast = 0) {
   for (const { file, caption } of hits) captions.set(file, (captions.get(file) ?? 0) + (caption ? 1 : 0));
   const named = file => now.words.length && covers(now.folder, [file.folder]) && hasAll(file.folded, now.words);
   const found = now.anything ? files.filter(file => captions.has(file) || named(file)) : files;
-  const view = chosenView || (now.anything ? "captions" : "files");
+  if (now.order) hits.sort(bySureness(now.order, ({ caption }) => caption?.confidence ?? null));
+  const view = chosenView || (now.anything || now.order ? "captions" : "files");
   asked = { ...now, captions };
   list = view === "files" ? found : hits;
   results.className = view;
@@ -145,7 +153,7 @@ async function search(atLeast = 0) {
   do more(); while (shown < Math.min(atLeast, list.length));
   describe(hits, found, captions);
   for (const button of views) button.setAttribute("aria-pressed", button.dataset.view === view);
-  for (const select of selects) select.classList.toggle("set", select.value !== "");
+  for (const select of [...selects, doubt, order]) select.classList.toggle("set", select.value !== "");
 }
 
 function describe(hits, found, captions) {
@@ -253,7 +261,7 @@ const ahead = new IntersectionObserver(([edge]) => {
 
 function keep() {
   const parts = new URLSearchParams();
-  for (const control of [query, ...selects]) if (control.value) parts.set(control.id, control.value);
+  for (const control of controls) if (control.value) parts.set(control.id, control.value);
   if (chosenView) parts.set("view", chosenView);
   history.replaceState(null, "", `#${parts}`);
 }
@@ -265,6 +273,10 @@ function restore() {
     select.dataset.chosen = parts.get(select.id) ?? "";
     select.value = select.dataset.chosen;
   }
+  for (const select of [doubt, order]) {
+    select.value = parts.get(select.id) ?? "";
+    if (select.selectedIndex < 0) select.value = "";
+  }
   chosenView = parts.get("view") ?? "";
 }
 
@@ -274,7 +286,7 @@ function change() {
 }
 
 query.addEventListener("input", change);
-for (const select of selects) select.addEventListener("change", change);
+for (const select of [...selects, doubt, order]) select.addEventListener("change", change);
 for (const button of views) {
   button.addEventListener("click", () => {
     chosenView = button.dataset.view;

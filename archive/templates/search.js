@@ -47,6 +47,20 @@ function marked(text, words) {
   return nodes;
 }
 
+// Whether a confidence is below what a select says; "" is any, and none at all is below nothing.
+function below(choice, confidence) {
+  return choice === "" || (confidence !== null && confidence < Number(choice));
+}
+
+// What comes first when the order is by confidence; what has none comes last, and equals stay as they were.
+function bySureness(order, confidence) {
+  return (one, other) => {
+    const [first, second] = [confidence(one), confidence(other)];
+    if (first === null || second === null) return (first === null) - (second === null);
+    return order === "sure" ? second - first : first - second;
+  };
+}
+
 // Whether a choice of a select covers the values of something; "" is all, "any" is any value at all.
 function covers(choice, values) {
   return choice === "" || (choice === "any" ? values.length > 0 : values.includes(choice.slice(1)));

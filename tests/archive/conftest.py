@@ -2,17 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
+from demo.cards import KINDS
 
 PASSES = {
     "slates": {"tfLabels": ["slate"], "maxNewTokens": ["6"]},  # cut: a phrase of the demo model has seven tokens
     "signs": {"tfLabels": ["chyron", "credits"]},
     "scene": {"prompt": ["What is to be seen here?"]},
+}
+SURE = {
+    "kinds": {"outputChoices": list(KINDS), "captionConfidence": ["true"]},
+    "scene": {"captionConfidence": ["true"]},
+    "slates": {"tfLabels": ["slate"]},
 }
 SILENT = "v_1:tf_3"  # the TimeFrame that has no representatives, and therefore no caption
 
@@ -31,11 +38,23 @@ def three_passes(captioner: SmolVLM2Captioner, broadcast: Broadcast, tmp_path_fa
     mmif = json.loads(swt_mmif(broadcast))
     (silent,) = (a for a in mmif["views"][1]["annotations"] if a["properties"]["id"] == SILENT)
     del silent["properties"]["representatives"]
-    for name, parameters in PASSES.items():
+    path = tmp_path_factory.mktemp("three") / "three.mmif"
+    path.write_text(_in_passes(captioner, mmif, PASSES))
+    return path
+
+
+@pytest.fixture(scope="session")
+def sure(captioner: SmolVLM2Captioner, broadcast: Broadcast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MMIF whose passes tell how sure the model was: of a choice, of a caption, and not at all."""
+    path = tmp_path_factory.mktemp("sure") / "sure.mmif"
+    path.write_text(_in_passes(captioner, json.loads(swt_mmif(broadcast)), SURE))
+    return path
+
+
+def _in_passes(captioner: SmolVLM2Captioner, mmif: Any, passes: dict[str, dict[str, list[str]]]) -> str:
+    for name, parameters in passes.items():
         known = len(mmif["views"])
         mmif = json.loads(captioner.annotate(json.dumps(mmif), parallelPrompts=["8"], **parameters))
         for view in mmif["views"][known:]:
             view["metadata"]["pass"] = name
-    path = tmp_path_factory.mktemp("three") / "three.mmif"
-    path.write_text(json.dumps(mmif))
-    return path
+    return json.dumps(mmif)

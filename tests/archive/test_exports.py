@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmif import DocumentTypes
 
 from archive.__main__ import main
 from archive.exports import export
 from archive.reading import read_sheet
 from archive.sheet import Sheet
+from tests.captions import caption_views
 
 
 @pytest.fixture
@@ -88,6 +90,11 @@ def test_json_lines_have_all_of_every_caption(outputs: Path, tmp_path: Path) -> 
         "frames_ms": list(row.times),
         "caption": row.captions[0].text,
         "finish_reason": "length",
+        "mime": "",
+        "confidence": None,
+        "lowest_token_probability": None,
+        "choice_probabilities": {},
+        "any_choice_probability": None,
         "marks": {},
         "warnings": [],
         "model": sheet.passes[0].model,
@@ -95,6 +102,34 @@ def test_json_lines_have_all_of_every_caption(outputs: Path, tmp_path: Path) -> 
         "text_document": row.captions[0].id,
     }
     assert {line["finish_reason"] for line in lines} == {"length", "stop"}
+
+
+def test_how_sure_the_model_was_stands_in_fields_of_its_own(sure: Path, tmp_path: Path) -> None:
+    export(sure, tmp_path / "out", ["csv", "jsonl"])
+    lines = [json.loads(line) for line in (tmp_path / "out" / "captions.jsonl").read_text().splitlines()]
+    with (tmp_path / "out" / "captions.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    said = {
+        text.long_id: text
+        for view in caption_views(sure.read_text())
+        for text in view.get_annotations(DocumentTypes.TextDocument)
+    }
+    assert len(lines) == len(rows) > 10
+    for line, row in zip(lines, rows, strict=True):
+        assert line["marks"] == {}
+        numbers = [line["confidence"], line["lowest_token_probability"], line["any_choice_probability"]]
+        names = ["confidence", "lowestTokenProbability", "anyChoiceProbability"]
+        text = said[line["text_document"]]
+        assert numbers == [text.get_property(name) for name in names]
+        assert line["choice_probabilities"] == (text.get_property("choiceProbabilities") or {})
+        cells = [row["confidence"], row["lowest_token_probability"], row["any_choice_probability"]]
+        assert cells == ["" if number is None else str(number) for number in numbers]
+        assert json.loads(row["choice_probabilities"] or "{}") == line["choice_probabilities"]
+    told = {line["pass"]: (line["confidence"], len(line["choice_probabilities"])) for line in lines}
+    assert 0 < told["kinds"][0] <= 1
+    assert 0 < told["scene"][0] <= 1
+    assert {name: count for name, (_, count) in told.items()} == {"kinds": 5, "scene": 0, "slates": 0}
+    assert told["slates"][0] is None
 
 
 def test_csv_is_read_back_as_it_was_and_runs_no_formula(outputs: Path, tmp_path: Path) -> None:

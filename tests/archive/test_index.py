@@ -149,6 +149,36 @@ def test_one_file_is_searched_filtered_and_opened(browser: Chrome, one: Summary,
     assert complaints(browser) == []
 
 
+def test_what_the_model_was_least_sure_of_can_be_read_first(browser: Chrome, sure: Path, tmp_path: Path) -> None:
+    mmif = json.loads(sure.read_text())
+    views = {view["metadata"].get("pass"): view["annotations"] for view in mmif["views"]}
+    confidences = [round(0.9 - number / 10, 1) for number in range(4)]
+    texts = [a["properties"] for a in views["scene"] if "text" in a["properties"]]
+    for properties, confidence in zip(texts, confidences, strict=False):
+        properties |= {"confidence": confidence, "text": {"@value": f"sure {confidence}"}}
+    path = tmp_path / "doubts.mmif"
+    path.write_text(json.dumps(mmif))
+    open_index(browser, write(path, tmp_path / "report", pictures=False).index)
+    choose(browser, "order", "Least sure first")
+    found = [hit["text"] for hit in hits(browser)]
+    assert found[:4] == ["sure 0.6", "sure 0.7", "sure 0.8", "sure 0.9"]
+    unsure = [a["properties"]["text"]["@value"] for a in views["slates"] if "text" in a["properties"]]
+    assert found[-len(unsure) :] == unsure  # of which nothing is known
+    choose(browser, "doubt", "Confidence below 0.8")
+    assert [hit["text"] for hit in hits(browser)] == ["sure 0.6", "sure 0.7"]
+    assert status(browser) == "2 captions in 1 file"
+    assert browser.execute_script("return location.hash") == "#doubt=0.8&order=doubtful"
+    open_index(browser, tmp_path / "report" / "index.html", "#doubt=0.95&order=sure")
+    assert [hit["text"] for hit in hits(browser)] == ["sure 0.9", "sure 0.8", "sure 0.7", "sure 0.6"]
+    assert complaints(browser) == []
+
+
+def test_where_nothing_is_known_of_it_nobody_is_asked(browser: Chrome, one: Summary) -> None:
+    open_index(browser, one.index)
+    assert not browser.find_element(By.ID, "doubt").is_displayed()
+    assert not browser.find_element(By.ID, "order").is_displayed()
+
+
 def test_two_thousand_files_are_searched_filtered_and_opened(browser: Chrome, many: tuple[Path, list[Found]]) -> None:
     index, captions = many
     open_index(browser, index)

@@ -10,7 +10,7 @@ from selenium.webdriver.support.ui import Select
 
 from archive.pages import clock, render_sheet, when
 from archive.reading import read_sheet
-from archive.sheet import Sheet
+from archive.sheet import Caption, Sheet
 from archive.thumbnails import MOST, illustrate, spread
 from sampling.video import ByteBudget
 from tests.archive.conftest import SILENT
@@ -89,6 +89,43 @@ def test_rows_are_searched_and_filtered(page: Chrome, sheet: Sheet) -> None:
     assert complaints(page) == []
 
 
+def doubted(sheet: Sheet, confidences: list[list[float | None]]) -> Sheet:
+    """The sheet with as many rows, each with as many captions of these confidences."""
+
+    def caption(told: float | None) -> Caption:
+        return Caption("td", "scene", f"says {told}", {} if told is None else {"confidence": told})
+
+    rows = [
+        replace(row, captions=tuple(map(caption, told)), thumbnails=(), remarks=())
+        for row, told in zip(sheet.rows, confidences)
+    ]
+    return replace(sheet, rows=tuple(rows))
+
+
+def test_what_the_model_was_least_sure_of_can_be_read_first(browser: Chrome, sheet: Sheet, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.html"
+    doubtful = doubted(sheet, [[0.9, 0.4], [None], [0.3], [], [0.99]])
+    path.write_text(render_sheet(doubtful, "Doubts"))
+    browser.get(path.as_uri())
+    ids = [row.time_frame for row in doubtful.rows]
+    choose(browser, "order", "Least sure")
+    assert shown(browser) == [ids[place] for place in (2, 0, 4, 1, 3)]
+    choose(browser, "order", "Surest")
+    assert shown(browser) == [ids[place] for place in (4, 0, 2, 1, 3)]
+    choose(browser, "doubt", "Confidence below 0.5")
+    assert captions(browser) == ["says 0.4", "says 0.3"]
+    choose(browser, "order", "In their order")
+    assert shown(browser) == [ids[0], ids[2]]
+    choose(browser, "doubt", "However")
+    assert shown(browser) == ids
+    assert complaints(browser) == []
+
+
+def test_where_nothing_is_known_of_it_nobody_is_asked(sheet: Sheet) -> None:
+    assert 'id="doubt"' not in render_sheet(sheet, "sheet")
+    assert 'id="doubt"' in render_sheet(doubted(sheet, [[0.5]]), "sheet")
+
+
 def test_of_many_frames_some_are_shown(sheet: Sheet) -> None:
     assert spread(range(3), MOST) == (0, 1, 2)
     assert spread(range(84), MOST) == (7, 21, 35, 49, 63, 77)
@@ -99,13 +136,18 @@ def test_of_many_frames_some_are_shown(sheet: Sheet) -> None:
 
 def test_what_captions_say_of_themselves_is_shown(sheet: Sheet) -> None:
     row = next(row for row in sheet.rows if row.captions)
-    marks = {"finishReason": "repetition", "longestEdge": 768, "captionConfidence": 0.8765432, "reviewed": True}
-    marked = replace(row, captions=(replace(row.captions[0], marks=marks),))
+    marks = {"finishReason": "repetition", "longestEdge": 768, "confidence": 0.8765432, "reviewed": True}
+    choices = {"<b>": 0.1, "slate": 0.876, "bars": 0.02, "chyron": 0.003, "other": 0.001}
+    marked = replace(row, captions=(replace(row.captions[0], marks=marks, choices=choices),))
     page = render_sheet(replace(sheet, rows=(marked,)), "marks")
     for text in ("ended by repetition", "frames shown at 768 px"):
         assert f'<span class="flag">{text}</span>' in page
         assert f'<option value="={text}">' in page
-    for text in ("caption confidence 0.877", "reviewed: True"):
+    for text in (
+        "confidence 0.877",
+        "reviewed: True",
+        "slate 0.876, &lt;b&gt; 0.1, bars 0.02, chyron 0.003, 1 more",
+    ):
         assert f'<span class="when">{text}</span>' in page
         assert f'value="={text}"' not in page
 

@@ -13,6 +13,7 @@ from archive.reading import UnreadableError, pass_name, read_sheet
 from archive.sheet import Remark, Row, Sheet
 from demo.annotations import interval_mmif
 from demo.broadcast import Broadcast
+from demo.cards import KINDS
 from tests.archive.conftest import SILENT
 from tests.captions import APP, caption_views, captions, warnings
 
@@ -75,6 +76,26 @@ def test_a_cut_caption_says_so(three_passes: Path) -> None:
         (caption.pass_name, *caption.marks.items()) for row in read_sheet(three_passes).rows for caption in row.captions
     }
     assert marks == {("slates", ("finishReason", "length")), ("signs",), ("scene",)}
+
+
+def test_how_sure_the_model_was_is_read(sure: Path) -> None:
+    captions = {caption.pass_name: caption for row in read_sheet(sure).rows for caption in row.captions}
+    kind, scene, slate = (captions[name] for name in ("kinds", "scene", "slates"))
+    assert kind.choices[kind.text] == kind.confidence == max(kind.choices.values())
+    assert set(kind.choices) == set(KINDS)
+    assert (scene.confidence, scene.choices) == (scene.marks["confidence"], {})
+    assert (slate.confidence, slate.choices) == (None, {})
+
+
+@pytest.mark.parametrize("value", ["0.5", True, -0.1, 1.1, float("nan"), None, [0.5]])
+def test_what_is_no_probability_is_none(edited: Callable[[Edit], Sheet], value: Any) -> None:
+    def edit(mmif: Any) -> None:
+        for annotation in mmif["views"][-1]["annotations"]:
+            if "text" in annotation["properties"]:
+                annotation["properties"] |= {"confidence": value, "choiceProbabilities": {"a": value, "b": 0.5}}
+
+    for row in edited(edit).rows:
+        assert {(caption.confidence, *caption.choices.items()) for caption in row.captions} <= {(None, ("b", 0.5))}
 
 
 def test_a_warning_stands_with_the_segment_that_it_names(three_passes: Path) -> None:
