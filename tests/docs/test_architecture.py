@@ -88,4 +88,7 @@ def test_libraries_stay_where_they_belong(library: str) -> None:
 
 
 def test_vllm_is_imported_when_it_is_needed_and_not_before() -> None:
-    assert not [path for room in NAMED_WHOLE for path in modules(room) if "vllm" in imported(path, lazily=False)]
+    eager = [path for room in NAMED_WHOLE for path in modules(room) if "vllm" in imported(path, lazily=False)]
+    assert eager == [ROOT / "engine" / "cpu_worker.py"]  # which vLLM itself imports, and nobody else
+    assert not [path for room in NAMED_WHOLE for path in modules(room) if "import cpu_worker" in path.read_text()]
+    assert not [path for room in NAMED_WHOLE for path in modules(room) if "from engine.cpu_worker" in path.read_text()]

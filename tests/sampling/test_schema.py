@@ -99,7 +99,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 def fan(depth: int) -> dict[str, Any]:
     """References that double at every level."""
-    pair = {f"d{n}": thing(a={"$ref": f"#/$defs/d{n + 1}"}, b={"$ref": f"#/$defs/d{n + 1}"}) for n in range(depth)}
+    pair = {f"d{n}": thing("a", "b", **{key: {"$ref": f"#/$defs/d{n + 1}"} for key in "ab"}) for n in range(depth)}
     return {"$defs": {**pair, f"d{depth}": {"type": "null"}}, "$ref": "#/$defs/d0"}
 
 
