@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
+import jsonschema
 import pytest
 
 from app import SmolVLM2Captioner
@@ -14,6 +15,7 @@ from captioning.running import RunningCall
 from captioning.window import all_done
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast
+from demo.cards import KINDS
 from engine.request import Completion, Request
 from sampling.video import ByteBudget
 from tests.captions import caption_views, captions, pass_by_pass, without_times
@@ -53,6 +55,25 @@ def test_the_same_as_one_pass_after_the_other(captioner: SmolVLM2Captioner, broa
         assert len(outcome.captions) == sum(kind in wanted[name] for kind in kinds)
         for caption in outcome.captions:
             assert caption.completion.text == broadcast.expected_caption([instant.ms for instant in caption.instants])
+
+
+def test_each_pass_has_its_own_form(captioner: SmolVLM2Captioner, broadcast: Broadcast) -> None:
+    card = {"type": "object", "properties": {"kind": {"enum": list(KINDS)}}, "required": ["kind"]}
+    asked = {
+        "kinds": {"outputChoices": list(KINDS)},
+        "free": {"prompt": ["Describe."]},
+        "cards": {"tfLabels": ["slate"], "outputSchema": [json.dumps(card)]},
+        "slates": {"tfLabels": ["slate"], "outputSchema": ["slate"], "maxNewTokens": ["40"]},
+    }
+    made = annotate(captioner, swt_mmif(broadcast), asked)
+    said = {name: [caption.completion.text for caption in made.outcomes[name].captions] for name in asked}
+    assert said["kinds"] == [text.split()[0] for text in said["free"]] == [part.kind for part in broadcast.segments]
+    assert said["cards"]
+    for text in said["cards"]:
+        jsonschema.validate(json.loads(text), card)
+    assert {caption.mime for caption in made.outcomes["cards"].captions} == {"application/json"}
+    assert all(text.startswith('{"program-title": ') for text in said["slates"])
+    assert len(said["slates"]) == len(said["cards"])
 
 
 def test_passes_that_make_time_points_of_their_own(captioner: SmolVLM2Captioner, broadcast: Broadcast) -> None:
