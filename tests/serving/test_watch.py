@@ -1,5 +1,6 @@
 """Metrics and the status page over a real engine: what a call leaves there, and what a browser shows of it."""
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -76,8 +77,8 @@ def test_a_call_is_counted_by_what_it_came_to(url: str, broadcast: Broadcast) ->
 def test_captions_that_go_in_circles_and_how_sure_the_model_was_are_counted(url: str, broadcast: Broadcast) -> None:
     before = _numbers(url)
     mmif = swt_mmif(broadcast, labels=["slate"])
-    # Below 1, what has been said becomes likelier each time that it is said.
-    looping = {"repetitionPenalty": 0.1, "maxNewTokens": 120, "captionConfidence": True}
+    again = {"type": "array", "items": {"const": "again"}, "minItems": 100, "maxItems": 100}
+    looping = {"outputSchema": json.dumps(again), "maxNewTokens": 120, "captionConfidence": True}
     stopped = _post(url, mmif, **looping, repetitionGuard=True).text
     endless = _post(url, mmif, **looping).text
     after = _numbers(url)
