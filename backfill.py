@@ -24,11 +24,12 @@ from archive.__main__ import main as report_on
 from archive.choice import choose
 from archive.display import display_on, print_whole, summary
 from archive.inputs import InputError, Job, find_jobs
-from archive.ledger import FOLDER, Ledger, LedgerError, Outcome
+from archive.ledger import FOLDER, Ledger, LedgerError
 from archive.local import LocalRunner
 from archive.lock import Locked, locked
 from archive.output import remove_parts
 from archive.plan import Given, Pass, PlanError, digest, read_plan, single_pass
+from archive.records import Outcome
 from archive.remote import Patience, RemoteCaptioner, RemoteRunner, ServerError
 from archive.run import Progress, Runner, run
 from archive.settings import BackfillSettings

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from archive.ledger import Counts
+from archive.records import Counts
 
 Json = dict[str, Any]
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from archive.inputs import Job
-from archive.ledger import FileRecord, Ledger
+from archive.ledger import Ledger
+from archive.records import FileRecord
 from archive.work import FileFailed, stamp_of
 
 

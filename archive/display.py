@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archive.choice import Choice
-from archive.ledger import Counts, FileRecord, Outcome, Result
+from archive.records import Counts, FileRecord, Outcome, Result
 from archive.run import Display, Live, Progress
 
 logger = logging.getLogger("backfill")

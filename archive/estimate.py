@@ -12,8 +12,8 @@ from rich.text import Text
 from archive.choice import Choice
 from archive.display import duration
 from archive.inputs import Job
-from archive.ledger import RunRecord
 from archive.plan import Pass
+from archive.records import RunRecord
 from captioning.parameters import Parameters
 from captioning.plan import plan
 

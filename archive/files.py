@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from archive.inputs import Job
-from archive.ledger import Result
+from archive.records import Result
 from archive.work import Progress
 
 _OPENING = 2  # files being parsed at once; more would only share the interpreter

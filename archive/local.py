@@ -13,11 +13,12 @@ import jsonschema
 from archive.answer import new_views, warnings_of
 from archive.files import FilesInFlight, Room
 from archive.inputs import Job
-from archive.ledger import Counts, Result
 from archive.plan import Given, Pass
+from archive.records import Counts, Result
 from archive.run import Live
 from archive.work import Captioned, FileFailed, Progress, Stopped, do
 from captioning.call import CaptioningFailed, TakesPrompts
+from captioning.parameters import Framing
 from captioning.passes import Annotated
 from engine.engine import Engine
 from engine.errors import EngineError, PromptRefused
@@ -27,9 +28,10 @@ from engine.request import Completion, Request
 class App(Protocol):
     """What is needed of :class:`app.SmolVLM2Captioner`."""
 
-    @property
-    def engine(self) -> Engine:
-        """Its engine, started."""
+    engine: Engine
+
+    def check_resolution(self, framing: Framing) -> None:
+        """Refuse a resolution that the model does not have; needs the engine started."""
 
     def annotate_passes(
         self,
@@ -137,12 +139,15 @@ class LocalRunner:
     """
     Captions on the engine of an app in this process. See :class:`archive.run.Runner`.
 
+    :param app: its engine is started
     :param parallel: most prompts in flight over all files
     :param parameters: digest of what is asked, for the ledger
+    :param worker: what it is called in the ledger
     """
 
-    def __init__(self, app: App, passes: Sequence[Pass], parallel: int, parameters: str) -> None:
+    def __init__(self, app: App, passes: Sequence[Pass], parallel: int, parameters: str, worker: str = "local") -> None:
         self._app = app
+        self._worker = worker
         self._asked = {asked.name: asked.parameters for asked in passes}
         self._parameters = parameters
         self._slots = Slots(parallel)
@@ -192,7 +197,7 @@ class LocalRunner:
         except ValueError as error:  # of JSON, of what the app can't use
             raise FileFailed("mmif", str(error)) from error
         views = new_views(json.loads(mmif), json.loads(annotated.mmif))
-        return Captioned(annotated.mmif, _counts(annotated), tuple(warnings_of(views)), "local")
+        return Captioned(annotated.mmif, _counts(annotated), tuple(warnings_of(views)), self._worker)
 
     def _do(self, job: Job, progress: Progress) -> Result:
         return do(job, self, self._parameters, progress)

@@ -16,8 +16,8 @@ import httpx
 from archive.answer import ErrorView, Json, NotAnAnswer, count, new_views, read_answer, warnings_of
 from archive.files import FilesInFlight, Room
 from archive.inputs import Job
-from archive.ledger import Result
 from archive.plan import Pass
+from archive.records import Result
 from archive.run import Live
 from archive.work import Captioned, FileFailed, Progress, Stopped, do
 
@@ -202,7 +202,7 @@ class RemoteCaptioner:
                 failures.append((asked.name, said))
                 made = error.as_warning()
             for view in new_views(now, made):
-                view["metadata"]["pass"] = asked.name
+                view["metadata"] = {"pass": asked.name} | view["metadata"]  # first, as where the app marks it itself
             now = made
             progress(number, len(self._passes))
         views = new_views(given, now)

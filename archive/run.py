@@ -13,7 +13,8 @@ from typing import Protocol
 
 from archive.choice import Choice
 from archive.inputs import Job
-from archive.ledger import Ledger, Outcome, Result
+from archive.ledger import Ledger
+from archive.records import Outcome, Result
 from archive.work import Stopped
 
 _TICK_SECONDS = 1.0
@@ -127,6 +128,9 @@ def run(choice: Choice, ledger: Ledger, number: int, runner: Runner, display: Di
                 _note(result, choice, progress, display)
         except Stopped as stopped:
             progress.reason = str(stopped)
+            with contextlib.suppress(sqlite3.Error):  # the disk is full; the next run sees to it
+                for record in list(ledger.records("running", run=number)):
+                    ledger.put_back(record.path, progress.reason)
             return "stopped"
         except sqlite3.OperationalError as error:
             progress.reason = f"{ledger.file} can't be written: {error}. Make room, and start the same command again."

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from archive.display import duration
-from archive.ledger import FileRecord, Ledger, RunRecord
+from archive.ledger import Ledger
 from archive.lock import is_locked
+from archive.records import FileRecord, RunRecord
 
 _FAILURES_LISTED = 10
 

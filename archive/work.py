@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from archive.inputs import Job
-from archive.ledger import Cause, Counts, Result, Stamp
 from archive.output import atomic
+from archive.records import Cause, Counts, Result, Stamp
 
 logger = logging.getLogger(__name__)
 

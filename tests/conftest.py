@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 Post = Callable[..., str]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    kills = parser.getgroup("kills", "the killed backfill (tests/archive/test_kills.py)")
+    kills.addoption("--kill-seed", type=int, help="what the moments are drawn from")
+    kills.addoption(
+        "--in-process-kills", type=int, default=2, metavar="N", help="how many of the 10 hit one with its own engine"
+    )
+
+
 @pytest.fixture(scope="session")
 def captioner() -> Iterator[SmolVLM2Captioner]:
     """The app, its engine warm: the only one of the session but for tests of start, death and shutdown."""

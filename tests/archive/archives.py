@@ -2,10 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+from archive.ledger import Ledger
+from archive.records import FileRecord
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
+
+Run = Callable[..., int]
 
 PLAN = """
 passes:
@@ -43,3 +48,9 @@ def outputs(folder: Path) -> dict[str, str]:
         if file.is_file() and path.parts[0] != ".backfill":
             found[path.as_posix()] = re.sub(r'"(timestamp|runningTime)": "[^"]*"', r'"\1": ""', file.read_text())
     return found
+
+
+def records(output: Path = Path("out")) -> dict[str, FileRecord]:
+    """All that the ledger knows of the files of a backfill."""
+    with Ledger(output, read_only=True) as ledger:
+        return {record.path: record for record in ledger.records()}

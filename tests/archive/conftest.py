@@ -1,4 +1,4 @@
-"""Real output MMIFs for all tests of reports."""
+"""The backfill on the session's engine, and real output MMIFs for all tests of reports."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+import app
+import backfill
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
 from demo.cards import KINDS
+from tests.archive.archives import PLAN, Run
 
 PASSES = {
     "slates": {"tfLabels": ["slate"], "maxNewTokens": ["6"]},  # cut: a phrase of the demo model has seven tokens
@@ -22,6 +25,16 @@ SURE = {
     "slates": {"tfLabels": ["slate"]},
 }
 SILENT = "v_1:tf_3"  # the TimeFrame that has no representatives, and therefore no caption
+
+
+@pytest.fixture
+def start(captioner: SmolVLM2Captioner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command on the session's engine, which is left running."""
+    monkeypatch.setattr(app, "get_app", lambda: captioner)
+    monkeypatch.setattr(captioner.engine, "close", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    return lambda *arguments: backfill.main(["in", "out", "--plan", "plan.yaml", "--parallel", "6", *arguments])
 
 
 @pytest.fixture(scope="session")

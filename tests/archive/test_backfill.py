@@ -3,34 +3,22 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import app
 import backfill
 from app import SmolVLM2Captioner
-from archive.ledger import FileRecord, Ledger
+from archive.ledger import Ledger
 from archive.lock import locked
 from archive.plan import read_plan
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
-from tests.archive.archives import PLAN, make_archive, outputs
+from tests.archive.archives import PLAN, Run, make_archive, outputs, records
+from tests.archive.servers import served
 from tests.captions import captions, pass_by_pass, without_times
-
-Run = Callable[..., int]
-
-
-@pytest.fixture
-def start(captioner: SmolVLM2Captioner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command on the session's engine, which is left running."""
-    monkeypatch.setattr(app, "get_app", lambda: captioner)
-    monkeypatch.setattr(captioner.engine, "close", lambda: None)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "plan.yaml").write_text(PLAN)
-    return lambda *arguments: backfill.main(["in", "out", "--plan", "plan.yaml", "--parallel", "6", *arguments])
 
 
 @pytest.fixture
@@ -57,11 +45,6 @@ def asked(captioner: SmolVLM2Captioner, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     monkeypatch.setattr(captioner.engine, "open_call", noted)
     yield seen
-
-
-def records(output: Path = Path("out")) -> dict[str, FileRecord]:
-    with Ledger(output, read_only=True) as ledger:
-        return {record.path: record for record in ledger.records()}
 
 
 def test_every_file_in_all_passes_and_then_never_again(
@@ -258,6 +241,19 @@ def test_a_full_disk_stops_it_and_with_more_room_it_goes_on(
     assert list(outputs(small_disk)) == paths
     assert {record.state for record in records().values()} == {"done"}
     assert list(records()) == paths
+
+
+def test_through_a_server_it_makes_the_same_archive_byte_for_byte(
+    captioner: SmolVLM2Captioner, start: Run, archive: list[str]
+) -> None:
+    Path("plan.yaml").write_text(PLAN + "  - name: bad\n    prompt: What is <image>?\n")
+    assert start() == 0
+    local = Path("out").rename("local")
+    with served(captioner) as server:
+        assert start("--server", server.url) == 0
+    assert outputs(Path("out")) == outputs(local)
+    assert list(outputs(local)) == archive
+    assert {record.worker for record in records().values()} == {server.url}
 
 
 def test_the_same_through_the_side_door(start: Run, broadcast: Broadcast, captioner: SmolVLM2Captioner) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from archive.files import FilesInFlight, Room
 from archive.inputs import Job
-from archive.ledger import Result
+from archive.records import Result
 from archive.work import Progress, Stopped
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.ledger import Counts, Ledger, LedgerError, Result, Stamp
+from archive.ledger import Ledger, LedgerError
+from archive.records import Counts, Result, Stamp
 
 ROOT = Path(__file__).parent.parent.parent
 COUNTS = Counts(2, 3, 3, 7, 300, 100, 30)
