@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from werkzeug.serving import make_server
-
 from app import SmolVLM2Captioner
 from serving.server import restified
+from tests.listening import listening
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -69,13 +68,6 @@ class Faulty:
 def served(captioner: SmolVLM2Captioner) -> Iterator[Faulty]:
     """Serve the app, its engine as it is."""
     faulty = Faulty(restified(captioner).flask_app)
-    server = make_server("127.0.0.1", 0, faulty, threaded=True)
-    faulty.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(faulty) as address:
+        faulty.url = f"http://{address}"
         yield faulty
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -8,7 +8,6 @@ session's engine.
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import jsonschema
 import pytest
 import yaml
 from mmif import DocumentTypes
-from werkzeug.serving import make_server
 
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
@@ -24,6 +22,7 @@ from demo.broadcast import Broadcast
 from serving.front import restified
 from tests.captions import caption_views, captions
 from tests.docs.code_blocks import PAGES, ROOT, Block, blocks
+from tests.listening import listening
 
 ADDRESS = "localhost:5000"  # what the documentation calls the server
 PRIVATE = {"build", ".git", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
@@ -32,12 +31,8 @@ PRIVATE = {"build", ".git", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hyp
 @pytest.fixture(scope="module")
 def server(captioner: SmolVLM2Captioner) -> Iterator[str]:
     """Host and port of a server with the session's engine."""
-    made = make_server("127.0.0.1", 0, restified(captioner).flask_app, threaded=True)
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{made.server_port}"
-    made.shutdown()
-    thread.join()
+    with listening(restified(captioner).flask_app) as address:
+        yield address
 
 
 @pytest.fixture

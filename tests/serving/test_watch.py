@@ -9,7 +9,6 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from werkzeug.serving import make_server
 
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
@@ -17,6 +16,7 @@ from demo.broadcast import Broadcast
 from serving.front import restified
 from tests.browser import PHONE, complaints, look, wait
 from tests.captions import captions
+from tests.listening import listening
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -24,12 +24,8 @@ Key = tuple[str, frozenset[tuple[str, str]]]
 @pytest.fixture(scope="module")
 def url(captioner: SmolVLM2Captioner) -> Iterator[str]:
     """The app's HTTP front over the session's engine."""
-    server = make_server("127.0.0.1", 0, restified(captioner).flask_app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
+    with listening(restified(captioner).flask_app) as address:
+        yield f"http://{address}"
 
 
 def _post(url: str, mmif: str, **parameters: object) -> requests.Response:
