@@ -3,6 +3,8 @@
 import threading
 import warnings
 
+import pytest
+
 from captioning.callwarnings import CallWarnings
 
 
@@ -49,6 +51,29 @@ def test_outside_of_calls_warnings_go_where_they_went() -> None:
         warnings.warn("of nobody", UserWarning, stacklevel=1)
     assert texts(own) == []
     assert texts(process) == ["of nobody"]
+
+
+def test_a_warning_of_the_app_is_told_to_its_call_whatever_filters_say() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with CallWarnings().catch_warnings(record=True) as own:
+            CallWarnings().warn("of the call")
+            CallWarnings().warn(RuntimeWarning("another kind"))
+    assert [(type(w.message), str(w.message), w.category) for w in own] == [
+        (UserWarning, "of the call", UserWarning),
+        (RuntimeWarning, "another kind", RuntimeWarning),
+    ]
+    assert {warning.filename for warning in own} == {__file__}
+
+
+def test_outside_of_calls_a_warning_of_the_app_is_the_process_s() -> None:
+    with pytest.warns(UserWarning, match="of nobody"):
+        CallWarnings().warn("of nobody")
+
+
+def test_only_recording_is_kept_apart() -> None:
+    with pytest.raises(NotImplementedError, match="recording"), CallWarnings().catch_warnings():
+        pass
 
 
 def test_all_else_is_the_modules_own() -> None:

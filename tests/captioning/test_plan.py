@@ -1,10 +1,11 @@
 """TimeFrames of every shape become the same prompts."""
 
+import json
 from types import ModuleType
 from typing import Any
 
 import pytest
-from mmif import Mmif
+from mmif import AnnotationTypes, Mmif
 from mmif.serialize import annotation
 
 from captioning.parameters import Parameters
@@ -143,6 +144,44 @@ def test_a_timeframe_of_something_else_than_video_is_left_alone(short: Broadcast
     assert made.warnings == []
 
 
+def test_a_timeframe_that_says_nothing_of_when_is_named(short: Broadcast) -> None:
+    mmif = Mmif(swt_mmif(short, labels=["slate"]))
+    mmif["v_1"].new_annotation(AnnotationTypes.TimeFrame, "tf_9", label="slate")
+    made = planned(mmif, tfSamplingMode="all")
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf_1"]
+    assert said(made) == [
+        (
+            Cause.UNUSABLE_TIME_FRAME,
+            "TimeFrame v_1:tf_9 was not captioned: it has neither targets nor representatives nor start and end.",
+        )
+    ]
+
+
+def test_a_timeframe_that_may_be_of_either_video_is_named(short: Broadcast) -> None:
+    mmif = Mmif(interval_mmif(short, labels=["slate"]))
+    other = type(mmif["d1"])(mmif["d1"].serialize())
+    other.id = "d2"
+    mmif.add_document(other)
+    mmif["v_0"].new_annotation(AnnotationTypes.TimeFrame, "tf_9", label="slate", start=0, end=1000)
+    made = planned(mmif, tfSamplingMode="single")
+    assert [(task.time_frame, task.document) for task in made.tasks] == [("v_0:tf_1", "d1")]
+    ((_, text),) = said(made)
+    assert text == (
+        "TimeFrame v_0:tf_9 was not captioned: neither it nor its TimePoints say which of the videos it belongs to."
+    )
+
+
+def test_a_video_without_a_location_is_named(short: Broadcast) -> None:
+    whole = json.loads(swt_mmif(short, labels=["slate"]))
+    del whole["documents"][0]["properties"]["location"]
+    whole["documents"][0]["properties"]["text"] = {"@value": ""}  # so that the SDK takes it
+    made = planned(Mmif(whole, validate=False))
+    assert made.tasks == []
+    assert said(made) == [
+        (Cause.UNUSABLE_TIME_FRAME, "TimeFrame v_1:tf_1 was not captioned: the video d1 has no location.")
+    ]
+
+
 def test_a_video_is_found_by_the_sdks_location_plugins(short: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of ``mmif_docloc_SCHEME`` packages, which the SDK looks up when it is imported."""
     plugin = ModuleType("mmif_docloc_tape")
@@ -194,6 +233,11 @@ def test_a_mmif_without_timeframes_is_told(short: Broadcast) -> None:
         ({"maxImagesPerPrompt": -1}, '"maxImagesPerPrompt" must be an integer of at least 0; got -1'),
         ({"prompt": []}, '"prompt" must be one or more texts; got none'),
         ({"topP": 2.0}, '"topP" must be .*; got 2.0'),
+        ({"frameFormat": "film"}, '"frameFormat" must be one of .*; got .film'),
+        (
+            {"frameFormat": "video", "longestEdge": 384},
+            '"longestEdge" must be 0 where "frameFormat" is video.*; got 384',
+        ),
     ],
 )
 def test_wrong_parameters_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:

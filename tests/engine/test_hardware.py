@@ -10,6 +10,7 @@ from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
 from engine.hardware import MIB, Gpu, gpus, memory_held
+from engine.settings import _smallest_card_gib, kv_cache_for
 
 ANSWERS = """#!/bin/sh
 case "$1" in
@@ -46,6 +47,11 @@ def test_without_a_driver_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_driver_that_fails_counts_as_none(nvidia_smi: Path) -> None:
     nvidia_smi.write_text("#!/bin/sh\nexit 9\n")
     assert gpus() == []
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+def test_of_several_cards_the_smallest_decides_on_the_cache() -> None:
+    assert kv_cache_for(_smallest_card_gib()) == 2  # of the T4's 15 GiB
 
 
 @pytest.mark.usefixtures("nvidia_smi")

@@ -3,11 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import pytest
 
 from configuration import SettingsError
-from engine.model import PINNED, model_in
+from engine.errors import EngineStartError
+from engine.model import PINNED, fetch, model_in
 from models import DEMO, choose
 
 
@@ -42,6 +45,41 @@ def test_another_architecture_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}))
     with pytest.raises(SettingsError, match=r"LlamaForCausalLM.* this app runs SmolVLMForConditionalGeneration"):
         choose(str(folder))
+
+
+def test_a_folder_is_taken_as_it_is(folder: Path) -> None:
+    assert fetch(model_in(folder)) == folder
+
+
+def test_the_pinned_checkpoint_comes_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = {}
+
+    def download(repository: str, **options: Any) -> str:
+        asked[repository] = options["revision"]
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert fetch(PINNED) == tmp_path
+    assert asked == {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": "482adb5"}
+
+
+@pytest.mark.parametrize(("error", "reason"), [(OSError("no route\nmore"), "no route"), (OSError(), "OSError")])
+def test_weights_that_are_not_to_be_had_are_named(monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str) -> None:
+    def download(*_: str, **__: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(
+        FileNotFoundError, match=rf"SmolVLM2-2\.2B-Instruct@482adb5 are not in the cache .*\({reason}\)"
+    ):
+        fetch(PINNED)
+
+
+def test_a_start_that_failed_is_put_in_words() -> None:
+    assert str(EngineStartError.of(FileNotFoundError("The weights are not there"))).startswith(
+        "The weights are not there. Set CAPTIONER_MODEL (--model-path) to a folder that holds the checkpoint"
+    )
+    assert str(EngineStartError.of(MemoryError("no room"))) == "The engine did not start: MemoryError: no room"
 
 
 @pytest.mark.parametrize("name", ["smolvlm3", "/nowhere/at/all"])

@@ -73,6 +73,31 @@ def test_a_signal_to_the_watcher_does_not_end_it() -> None:
     family.close()  # does nothing
 
 
+def test_without_a_watcher_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    family = Family()
+    with pytest.raises(OSError, match="does not run"), family.mark():
+        pytest.fail("a process that nobody watches over might be started here")
+    family.close()
+
+
+def test_the_environment_is_afterwards_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPT_NOENV", "own")
+    before = dict(os.environ)
+    family = Family()
+    with family.mark():
+        assert os.environ["SPT_NOENV"] == "1"
+    assert dict(os.environ) == before
+    family.close()
+
+
+def test_it_waits_for_a_process_that_ends() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
+    Family().wait_until_gone({child.pid})
+    assert child.poll() == 0
+    Family().wait_until_gone({child.pid})  # is not there any more
+
+
 def test_killing_spares_the_unmarked_and_another_family() -> None:
     ours, theirs = Family(), Family()
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]

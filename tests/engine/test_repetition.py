@@ -42,6 +42,10 @@ def test_what_is_cut_off_is_what_stands_before_it_over_and_over(start: list[int]
     assert len(tokens) - kept >= 16
 
 
+def test_what_does_not_repeat_itself_is_kept_whole() -> None:
+    assert first_round(range(40), DETECTION) == 40
+
+
 @pytest.mark.parametrize(
     "tokens",
     [

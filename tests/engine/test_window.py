@@ -38,6 +38,19 @@ def taken(window: Turns) -> Iterator[tuple[str, int]]:
         yield admission.prompt, admission.priority
 
 
+def test_a_follower_that_does_not_fit_waits_and_is_overtaken_by_nobody() -> None:
+    window = Turns(8, 8, held=10)
+    lane = fill(window, "a", 1)
+    (leader,) = taken(window)
+    window.put("large", Lane(), 8)
+    assert [name for name, _ in taken(window)] == ["large"]
+    window.follow("after a0", leader[1], lane, 5)
+    window.put("small", Lane(), 1)
+    assert list(taken(window)) == []
+    window.leave("large")
+    assert [name for name, _ in taken(window)] == ["after a0", "small"]
+
+
 def test_the_nth_prompt_waits_behind_the_others_nth() -> None:
     window = Turns(1, 1)
     fill(window, "a", 4)

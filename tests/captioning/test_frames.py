@@ -1,0 +1,51 @@
+"""The frames of a call's tasks, video by video, and what becomes of those that can't be read."""
+
+from pathlib import Path
+
+import pytest
+
+from captioning.frames import read
+from captioning.plan import Task
+from captioning.running import Reason, RunningCall
+from demo.broadcast import Broadcast, Segment, render
+from sampling.timepoints import Instant
+from sampling.video import ByteBudget
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Broadcast:
+    return render(tmp_path_factory.mktemp("frames") / "short.mp4", (Segment("slate", "blue", 0, 2),))
+
+
+def task(path: Path, name: str, *times: int) -> Task:
+    return Task(name, "d1", path, tuple(Instant(ms) for ms in times), (0, 2000))
+
+
+def test_tasks_of_a_video_that_cant_be_opened_say_why_and_the_others_have_their_frames(
+    short: Broadcast, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("This is no video.")
+    tasks = [task(broken, "tf_1", 0, 500), task(short.path, "tf_2", 500, 9000), task(broken, "tf_3", 1000)]
+    budget = ByteBudget()
+    found = {}
+    for frames in read(tasks, budget, RunningCall()):
+        found[frames.index] = frames
+        frames.release()
+    assert [found[number].task for number in range(3)] == tasks
+    assert [found[number].unread for number in range(3)] == [(0, 500), (9000,), (1000,)]
+    assert [len(found[number].images) for number in range(3)] == [0, 1, 0]
+    assert found[1].instants == (Instant(500),)
+    assert found[1].times == pytest.approx((500,), abs=17)
+    assert found[0].trouble == found[2].trouble
+    assert f"Cannot open the video {broken}" in found[0].trouble
+    assert (found[0].group, budget.held) == (None, 0)
+
+
+def test_no_further_video_is_opened_when_the_call_is_cancelled(short: Broadcast, tmp_path: Path) -> None:
+    running, budget = RunningCall(), ByteBudget()
+    reading = read([task(short.path, "tf_1", 500), task(tmp_path / "gone.mp4", "tf_2", 0)], budget, running)
+    next(reading).release()
+    running.cancel(Reason.CLIENT_GONE)
+    assert list(reading) == []
+    assert budget.held == 0
