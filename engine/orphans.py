@@ -122,7 +122,7 @@ def _kill(mark: str) -> None:
         time.sleep(0.02)
 
 
-def _watch(mark: str, owner: int) -> None:
+def _watch(mark: str, owner: int) -> None:  # not covered: in a process of its own, which the tests start and look at
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     print("ready", flush=True)
@@ -132,5 +132,5 @@ def _watch(mark: str, owner: int) -> None:
     _kill(mark)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # not covered: the same process
     _watch(sys.argv[1], int(sys.argv[2]))

@@ -195,6 +195,16 @@ def test_closing_fails_what_is_in_flight_and_leaves_no_process() -> None:
         engine.submit(of_tokens(1500)).result()
 
 
+def test_what_was_closed_is_not_built() -> None:
+    before = set(engine_processes())
+    generation = Generation(EngineSettings.read(), DEMO)
+    generation.close()
+    with pytest.raises(RuntimeError, match="was closed while it was being started"):
+        generation.build()
+    generation.close()  # does nothing
+    assert set(engine_processes()) == before
+
+
 def test_a_damaged_checkpoint_is_a_start_error(tmp_path: Path) -> None:
     before = set(engine_processes())
     for file in DEMO.iterdir():
