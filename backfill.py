@@ -8,6 +8,7 @@ The loading dock: an archive of MMIF in, an archive out.
 import argparse
 import contextlib
 import logging
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,6 +54,7 @@ _CODES: Mapping[Outcome, int] = {
 }
 _REPORT = "report"  # in the output folder
 _PER_SERVER = 16  # prompts in flight, where nothing is said
+_FOR_WORKERS = ("HF_HOME", "HF_TOKEN", "OMP_NUM_THREADS")  # besides settings, what a cluster's workers are to have
 _APP = f"http://apps.clams.ai/{IDENTIFIER}/"
 
 _EPILOG = """
@@ -188,8 +190,14 @@ def _parser(known: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--column", default="", metavar="NAME", help="column of a manifest that has the paths")
     parser.add_argument("--base", type=Path, metavar="FOLDER", help="folder to which output paths are relative")
-    parser.add_argument(
-        "--server", action="append", default=[], metavar="URL", help="running endpoint; may be repeated"
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--server", action="append", default=[], metavar="URL", help="running endpoint; may be repeated")
+    where.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="Ray cluster, as Ray names it (auto, HOST:PORT); alone, one that is made of this machine",
     )
     parser.add_argument("--retry-failed", action="store_true", help="try the files that failed before again")
     parser.add_argument("--force", action="store_true", help="do all files, also those that are done")
@@ -201,25 +209,39 @@ def _parser(known: Any) -> argparse.ArgumentParser:
     return parser
 
 
-@contextlib.contextmanager
-def _captioning(asked: _Asked) -> Iterator[tuple[str, Callable[[str], Runner]]]:
-    """Hand out what captions, as ``id@revision``, and what makes a runner of it; closed at the end."""
-    settings, urls = asked.settings, asked.options.server
-    if not urls:
-        engine = asked.captioner.engine
+Captioning = Iterator[tuple[str, Callable[[str], Runner]]]  # what captions, as ``id@revision``; makes a runner of it
 
-        def make(parameters: str) -> Runner:
-            engine.start()
+
+def _captioning(asked: _Asked) -> contextlib.AbstractContextManager[tuple[str, Callable[[str], Runner]]]:
+    """Who captions: the engine in this process, servers, or a cluster; closed at the end."""
+    if asked.options.server:
+        return _on_servers(asked)
+    return _on_cluster(asked) if asked.options.ray else _on_engine(asked)
+
+
+@contextlib.contextmanager
+def _on_engine(asked: _Asked) -> Captioning:
+    engine = asked.captioner.engine
+
+    def make(parameters: str) -> Runner:
+        engine.start()
+        try:
             for made in asked.passes:
                 asked.captioner.check_resolution(Parameters.of(made.refined).framing)
-            parallel = settings.parallel or engine.settings.max_seqs
-            return LocalRunner(asked.captioner, asked.passes, parallel, parameters)
+        except ValueError as error:
+            raise PlanError(str(error)) from error
+        parallel = asked.settings.parallel or engine.settings.max_seqs
+        return LocalRunner(asked.captioner, asked.passes, parallel, parameters)
 
-        try:
-            yield engine.model.record, make
-        finally:
-            engine.close()
-        return
+    try:
+        yield engine.model.record, make
+    finally:
+        engine.close()
+
+
+@contextlib.contextmanager
+def _on_servers(asked: _Asked) -> Captioning:
+    settings, urls = asked.settings, asked.options.server
     patience = Patience(
         settings.server_tries,
         settings.server_answer_minutes * 60,
@@ -235,6 +257,36 @@ def _captioning(asked: _Asked) -> Iterator[tuple[str, Callable[[str], Runner]]]:
         yield remote.model, lambda parameters: RemoteRunner(remote, calls, parameters)
     finally:
         remote.close()
+
+
+@contextlib.contextmanager
+def _on_cluster(asked: _Asked) -> Captioning:
+    try:
+        from archive.cluster import Pool, RayRunner
+    except ImportError as error:
+        raise InputError(
+            f"--ray needs Ray, which is not installed ({error}): pip install -r requirements-ray.txt"
+        ) from error
+    settings, engine = asked.settings, asked.captioner.engine
+    if 0 < settings.ray_engines_max < settings.ray_engines_min:
+        raise SettingsError("--ray-engines-max is less than --ray-engines-min; there can't be fewer engines than that.")
+    pool = Pool(
+        settings.ray_engines_min,
+        settings.ray_engines_max or None,
+        settings.ray_cpus,
+        engine.settings.tensor_parallel * engine.settings.data_parallel,
+        settings.parallel or engine.settings.max_seqs,
+    )
+    theirs = {row.variable for read in (EngineSettings, CaptioningSettings) for row in read.rows()}
+    environment = {name: value for name, value in os.environ.items() if name in theirs or name in _FOR_WORKERS}
+    with contextlib.ExitStack() as stack:
+
+        def make(parameters: str) -> Runner:
+            runner = RayRunner(asked.options.ray, app.get_app, asked.passes, pool, parameters, environment)
+            stack.callback(runner.close)
+            return runner
+
+        yield engine.model.record, make
 
 
 def _dry_run(asked: _Asked, model: str, parameters: str) -> int:

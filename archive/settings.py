@@ -22,3 +22,8 @@ class BackfillSettings(Settings):
     server_backoff_seconds: float = Field(
         1, gt=0, description="Seconds that a server is left alone after a fault, doubled for each further one up to 60"
     )
+    ray_engines_min: int = Field(1, ge=1, description="Engines that a backfill has at any time on a Ray cluster")
+    ray_engines_max: int = Field(
+        0, ge=0, description="Engines that it has there at most; 0 takes as many as there is room for"
+    )
+    ray_cpus: int = Field(4, ge=1, description="CPUs of each of these engines, on a cluster without GPUs")

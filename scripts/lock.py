@@ -61,6 +61,7 @@ ALL = (
     Lock("cuda", ["requirements.txt"], EVERY_PYTHON),
     Lock("cpu", ["requirements-cpu.txt"], CPU_PYTHON, without=AUDIO, elsewhere=True),
     Lock("dev", ["requirements-dev.txt"], EVERY_PYTHON, beside=("cuda", "cpu")),
+    Lock("ray", ["requirements-ray.txt"], EVERY_PYTHON, beside=("cuda", "cpu")),
     Lock("files", ["requirements-files.txt"], EVERY_PYTHON, whole=False),
 )
 

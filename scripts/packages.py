@@ -52,7 +52,8 @@ def pins(text: str) -> list[str]:
     for line in text.splitlines():
         name, equals, rest = line.partition("==")
         if equals and name[0] not in "# -":
-            found.append(f"{name.lower().replace('_', '-')}=={rest.split()[0]}")
+            bare = name.partition("[")[0]  # a lock has what an extra brings as packages of their own
+            found.append(f"{bare.lower().replace('_', '-')}=={rest.split()[0]}")
     return sorted(found)
 
 
