@@ -111,8 +111,9 @@ def run(
         askers = [works[number] for number, _ in asking[frames.task]]
         futures = _submit(frames, askers, engine)
         done = all_done(futures)
-        # Not when the results are looked at: the reader may need these bytes for the very frames waited for then.
-        done.add_done_callback(lambda _: frames.release())
+        if (hold := frames.hold) is not None:  # and nothing else: a future keeps its callbacks, and so what they know
+            # Not when the results are looked at: the reader may need these bytes for the very frames waited for then.
+            done.add_done_callback(lambda _: hold.release())
         running.submitted += len(futures)
         running.frames += len(frames.images)
         return done
@@ -175,18 +176,27 @@ class _Results:
         """:raises EngineDied: if that is what the task has come to"""
         if frames.unread and frames.group is not None:
             self._notes.append((index, _unread(frames)))
+        refusal = future.exception()  # raised here, it would keep the frames for as long as somebody knows it
+        if refusal is None:
+            refusal = self._take(index, frames, future.result())
+        elif not isinstance(refusal, PromptRefused):
+            raise refusal
+        if refusal is not None:
+            self._refused.setdefault((str(refusal), _cause(frames)), []).append(index)
+        self._left.remove(index)
+
+    def _take(self, index: int, frames: Frames, completion: Completion) -> PromptRefused | None:
+        """Make a caption of a completion, or say why it is none."""
         try:
-            completion = future.result()
             mime = self._form.mime(completion)
         except PromptRefused as error:
-            self._refused.setdefault((str(error), _cause(frames)), []).append(index)
-        else:
-            self.captions[index] = Caption(frames.task, frames.instants, completion, mime)
-            name, time_frames = _name(frames.task), [frames.task.time_frame]
-            said = fit_notes(name, len(frames.images), completion.fit, time_frames)
-            said += cut_notes(name, self._form, completion, time_frames)
-            self._notes.extend((index, note) for note in said)
-        self._left.remove(index)
+            return error.with_traceback(None)
+        self.captions[index] = Caption(frames.task, frames.instants, completion, mime)
+        name, time_frames = _name(frames.task), [frames.task.time_frame]
+        said = fit_notes(name, len(frames.images), completion.fit, time_frames)
+        said += cut_notes(name, self._form, completion, time_frames)
+        self._notes.extend((index, note) for note in said)
+        return None
 
     def give_up(self, reason: str, cause: Cause) -> None:
         """Note that what is left will not be done."""

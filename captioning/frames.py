@@ -7,6 +7,7 @@ from PIL import Image
 
 from captioning.plan import Task
 from captioning.running import RunningCall
+from sampling.budget import Hold
 from sampling.timepoints import Instant
 from sampling.video import ByteBudget, FrameGroup, VideoError, read_groups
 
@@ -14,7 +15,7 @@ from sampling.video import ByteBudget, FrameGroup, VideoError, read_groups
 @dataclass(frozen=True)
 class Frames:
     """
-    The frames of one task, as far as they can be read. Whoever is done with them calls :meth:`release`.
+    The frames of one task, as far as they can be read. Whoever is done with them releases :attr:`hold`.
 
     :param index: position of the task in the plan
     :param images: RGB, in the task's order
@@ -33,10 +34,10 @@ class Frames:
     trouble: str = ""
     group: FrameGroup | None = field(default=None, repr=False, compare=False)
 
-    def release(self) -> None:
-        """Give the bytes of the images back to the budget; a second time does nothing."""
-        if self.group is not None:
-            self.group.release()
+    @property
+    def hold(self) -> Hold | None:
+        """The bytes of the images in the budget, for whoever gives them back without knowing the images."""
+        return self.group.hold if self.group is not None else None
 
 
 def read(tasks: Sequence[Task], budget: ByteBudget, running: RunningCall) -> Generator[Frames, None, None]:

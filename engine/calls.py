@@ -48,7 +48,12 @@ class Ending:
 
 
 class Prompt:
-    """A request on its way; but for its future, changed on the engine's loop alone."""
+    """
+    A request on its way; but for its future, changed on the engine's loop alone.
+
+    Nothing that the future knows may know the prompt: a future keeps its callbacks and its exception, and the frames of
+    the request would wait with them for the collector of cycles, for minutes, uncounted by any budget.
+    """
 
     def __init__(self, request: Request, lane: "Lane[Prompt]") -> None:
         self.request = request
@@ -76,6 +81,8 @@ class Prompt:
 
     def settle(self, outcome: Completion | Exception) -> None:
         """Tell whoever waits for it what it has come to."""
+        if isinstance(outcome, PromptRefused):  # its words say all; where it was raised, the prompt is in sight
+            outcome.__traceback__ = outcome.__cause__ = outcome.__context__ = None
         with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
             if isinstance(outcome, Exception):
                 self.future.set_exception(outcome)
@@ -141,7 +148,7 @@ class EngineCall:
         self._submit = submit
         self._lane: Lane[Prompt] = Lane(background)
         self._lock = threading.Lock()
-        self._prompts: set[Prompt] = set()
+        self._prompts: dict[Future[Completion], Prompt] = {}  # those that are not done
         self._cancelled = False
 
     @property
@@ -153,7 +160,7 @@ class EngineCall:
     def generating(self) -> int:
         """How many of the call's prompts are in vLLM."""
         with self._lock:
-            return sum(prompt.in_vllm for prompt in self._prompts)
+            return sum(prompt.in_vllm for prompt in self._prompts.values())
 
     def submit(self, request: Request) -> "Future[Completion]":
         """Put a request in flight; see :meth:`engine.engine.Engine.submit`. Cancelled at once if the call is."""
@@ -174,9 +181,9 @@ class EngineCall:
                 for future in futures:
                     future.cancel()
                 return futures
-            self._prompts.update(prompts)
-        for prompt in prompts:
-            prompt.future.add_done_callback(functools.partial(self._forget, prompt))
+            self._prompts.update(zip(futures, prompts))
+        for future in futures:
+            future.add_done_callback(self._forget)
         self._submit(prompts[0])
         return futures
 
@@ -184,10 +191,10 @@ class EngineCall:
         """Take all prompts of the call out of the engine, wherever they are, and let none in any more. Idempotent."""
         with self._lock:
             self._cancelled = True
-            prompts = list(self._prompts)
-        for prompt in prompts:
-            prompt.future.cancel()
+            futures = list(self._prompts)
+        for future in futures:
+            future.cancel()
 
-    def _forget(self, prompt: Prompt, _: "Future[Completion]") -> None:
+    def _forget(self, future: "Future[Completion]") -> None:
         with self._lock:
-            self._prompts.discard(prompt)
+            self._prompts.pop(future, None)

@@ -65,7 +65,7 @@ class Engine:
         self.on_prompt: Callable[[Ending], None] = _nobody_counts
         size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
         self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
-        self._prompts: set[Prompt] = set()
+        self._prompts: dict[Future[Completion], Prompt] = {}
         self._unanswered_deaths = 0  # since the last answer
         self._make_generation = generation
         self._generation: Generation | None = None
@@ -211,7 +211,7 @@ class Engine:
         if self._state not in ("ready", "restarting"):
             prompt.refuse_all(self._unavailable())
             return
-        prompt.future.add_done_callback(lambda future: self._withdraw(prompt) if future.cancelled() else None)
+        prompt.future.add_done_callback(self._withdraw)
         try:
             self._loop.call_soon_threadsafe(self._add, prompt)
         except RuntimeError:  # closed between the lines
@@ -220,16 +220,19 @@ class Engine:
     def _unavailable(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine takes no prompts: it is {self._state}.")
 
-    def _withdraw(self, prompt: Prompt) -> None:
-        with contextlib.suppress(RuntimeError):  # closed meanwhile
-            self._loop.call_soon_threadsafe(self._drop, prompt)
+    def _withdraw(self, future: "Future[Completion]") -> None:
+        if future.cancelled():
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                self._loop.call_soon_threadsafe(self._drop, future)
 
     # From here on, everything runs on the engine's loop.
 
     def _add(self, prompt: Prompt) -> None:
         if self._state not in ("ready", "restarting"):
             self._finish(prompt, self._unavailable())
-        elif not prompt.future.cancelled():
+        elif prompt.future.cancelled():
+            self._follow(prompt)
+        else:
             self._let_wait(prompt, functools.partial(self._window.put, prompt, prompt.lane))
 
     def _follow(self, prompt: Prompt) -> None:
@@ -243,12 +246,12 @@ class Engine:
         elif self._state not in ("ready", "restarting"):
             self._finish(follower, self._unavailable())
         else:
-            follower.future.add_done_callback(lambda future: self._withdraw(follower) if future.cancelled() else None)
+            follower.future.add_done_callback(self._withdraw)
             self._let_wait(follower, functools.partial(self._window.follow, follower, follower.priority, follower.lane))
 
     def _let_wait(self, prompt: Prompt, put: Callable[[int], None]) -> None:
         """Reckon what a prompt will hold, and let it wait for its turn."""
-        self._prompts.add(prompt)
+        self._prompts[prompt.future] = prompt
         try:
             prompt.fit = self._answering.fit(prompt.request)
             held = self._answering.held(prompt.request, prompt.fit)
@@ -258,7 +261,10 @@ class Engine:
         put(held)
         self._pump()
 
-    def _drop(self, prompt: Prompt) -> None:
+    def _drop(self, future: "Future[Completion]") -> None:
+        prompt = self._prompts.get(future)
+        if prompt is None:  # done, or not there yet
+            return
         if prompt.task is not None:
             prompt.task.cancel()
         self._finish(prompt, EngineUnavailable("The prompt was cancelled."))
@@ -293,8 +299,7 @@ class Engine:
 
     def _finish(self, prompt: Prompt, outcome: Completion | Exception) -> None:
         self._window.leave(prompt)
-        if prompt in self._prompts:
-            self._prompts.remove(prompt)
+        if self._prompts.pop(prompt.future, None):
             self.on_prompt(Ending.of(prompt, outcome))
         prompt.settle(outcome)
         self._follow(prompt)
@@ -375,17 +380,17 @@ class Engine:
     def _give_up(self) -> None:
         self._state = "dead"
         logger.critical("The engine died %d times without an answer in between.", self._unanswered_deaths)
-        for prompt in list(self._prompts):
+        for prompt in list(self._prompts.values()):
             self._finish(prompt, EngineDied("The engine died and could not be brought back."))
         self.on_death()
 
     async def _shut_down(self) -> None:
         self._state = "closed"  # a restart that came back meanwhile has overwritten it
-        tasks = [task for task in (self._watch_task, *(prompt.task for prompt in self._prompts)) if task]
+        tasks = [task for task in (self._watch_task, *(prompt.task for prompt in self._prompts.values())) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for prompt in list(self._prompts):
+        for prompt in list(self._prompts.values()):
             self._finish(prompt, EngineUnavailable("The engine was closed while the prompt was in flight."))
 
 
