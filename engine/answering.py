@@ -15,6 +15,7 @@ from engine.errors import EngineDied, PromptRefused
 from engine.generation import Generation
 from engine.repetition import first_round
 from engine.request import Completion, FinishReason, Request
+from engine.settings import BACKGROUND
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -28,6 +29,10 @@ class Passage(Protocol):
     @property
     def priority(self) -> int:
         """In vLLM's scheduler; lower goes first."""
+
+    @property
+    def background(self) -> bool:
+        """Whether it makes room for others there."""
 
     async def prepare_again(self) -> None:
         """Wait until another turn of the prompt may be prepared."""
@@ -44,6 +49,7 @@ class WarmUp:
     """The passage of a prompt that is alone in the engine."""
 
     priority = 0
+    background = False
     on_read = None
 
     async def prepare_again(self) -> None:
@@ -170,7 +176,7 @@ class Answering:
         self, generation: Generation, rendered: Any, sampling: "SamplingParams", passage: Passage
     ) -> Completion:
         with _in_our_words(generation):
-            output = await generation.generate(rendered, sampling, passage.priority, passage.on_read)
+            output = await generation.generate(rendered, _marked(sampling, passage), passage.priority, passage.on_read)
         answer = _finished(output, generation)
         tokens, text = answer.token_ids, answer.text
         if answer.finish_reason == "repetition":
@@ -202,7 +208,7 @@ class Answering:
             begun = {**rendered, "prompt_token_ids": [*prompt, *beginning]}
             on_read = None if beginning else passage.on_read  # with the first question, the prompt is read
             with _in_our_words(generation):
-                output = await generation.generate(begun, sampling, passage.priority, on_read)
+                output = await generation.generate(begun, _marked(sampling, passage), passage.priority, on_read)
             (place,) = _finished(output, generation).logprobs
             return {token: place[token].logprob for token in following}
 
@@ -245,6 +251,13 @@ class Answering:
                 f"The prompt is too long: {tokens} tokens with its {images} frame(s) and the replies so far, of "
                 f"{self._context.length} that the model takes. Lower maxNewTokens, or set maxImagesPerPrompt."
             )
+
+
+def _marked(sampling: "SamplingParams", passage: Passage) -> "SamplingParams":
+    """Tell vLLM's scheduler of a background prompt."""
+    if passage.background:
+        sampling.extra_args = {BACKGROUND: True}
+    return sampling
 
 
 def size_of(rendered: Any) -> int:

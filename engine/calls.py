@@ -120,6 +120,10 @@ class WindowPassage:
         return self._prompt.priority
 
     @property
+    def background(self) -> bool:
+        return self._prompt.lane.background
+
+    @property
     def on_read(self) -> Callable[[], None] | None:
         return functools.partial(self._follow, self._prompt) if self._prompt.follower else None
 

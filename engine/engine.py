@@ -195,6 +195,7 @@ class Engine:
     def _load(self) -> None:
         prepare_environment(self.settings, offline=self.model.folder is not None)
         self._folder = fetch(self.model)
+        self._window.beside = self.settings.beside
         from transformers import AutoProcessor
 
         self._processor = AutoProcessor.from_pretrained(self._folder)

@@ -31,6 +31,10 @@ _KV_CACHE_ON_CPU = 2.0
 _BATCHED_TOKENS_ON_GPU = 8192
 _BATCHED_TOKENS_ON_CPU = 2048
 
+# What the engine's process is told, by these names: how many background prompts are computed beside others, and which
+# prompts they are.
+BESIDE, BACKGROUND = "background_beside", "background"
+
 
 class EngineSettings(Settings):
     """What an operator may set of the engine. 0 or unset: chosen for the machine at start."""
@@ -54,6 +58,12 @@ class EngineSettings(Settings):
         ge=0,
         description="Prompts handed to vLLM at once; the others wait where calls take turns. 0 takes max-seqs and "
         "those being prepared",
+    )
+    background_beside: int = Field(
+        0,
+        ge=0,
+        description="Background prompts computed beside those of other calls, while there are any; the others pause. 0 "
+        "takes an eighth of max-seqs on a GPU and 1 on CPU, where each makes a step longer",
     )
     prompts_in_preparation: int = Field(
         2, ge=1, description="Prompts whose frames are being resized at once, of 27 MB a frame at default resolution"
@@ -86,6 +96,13 @@ class EngineSettings(Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "ERROR", description="Level of vLLM's own log; on CPU its warnings are mostly about what a GPU would have"
     )
+
+    @property
+    def beside(self) -> int:
+        """How many background prompts are computed beside those of other calls."""
+        if self.background_beside:
+            return self.background_beside
+        return max(1, self.max_seqs // 8) if gpus() else 1
 
 
 def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:
@@ -138,6 +155,8 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
         data_parallel_size=settings.data_parallel,
         enforce_eager=on_cpu if settings.eager == "auto" else settings.eager == "true",
         scheduling_policy="priority",
+        scheduler_cls="engine.scheduling.Scheduler",
+        additional_config={BESIDE: settings.beside},
         mm_processor_cache_gb=0,  # with it on, a prompt refused after preprocessing poisons the next one's images
         enable_prefix_caching=True,
         # vLLM's own choice, xgrammar, passes over some keywords of JSON Schema, and with maxLength lets control

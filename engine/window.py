@@ -20,6 +20,9 @@ level of the prompt taken last, a stream of new calls of one prompt each could k
 
 The level is also the prompt's priority in vLLM's own scheduler, where a background prompt is ``BACKGROUND_SHARE``
 levels behind the clock, not behind everything: there, too, it gets on.
+
+Everything that is in vLLM makes its steps longer. So while a call that is not in the background has prompts here, only
+a few of the background's are let in beside them; those that are in it already pause (:mod:`engine.scheduling`).
 """
 
 import heapq
@@ -61,14 +64,17 @@ class Window(Generic[Prompt]):
     :param size: prompts in the engine at once, those being prepared included
     :param preparing: prompts being prepared at once
     :param held: bytes that the prompts in the engine may hold, prepared; one that needs more goes in alone
+    :param beside: background prompts that are let into the engine while there are others, at least 1
     """
 
-    def __init__(self, size: int, preparing: int, held: float = math.inf) -> None:
+    def __init__(self, size: int, preparing: int, held: float = math.inf, beside: float = math.inf) -> None:
         self.size = size
         self.preparing_size = preparing
         self.held_limit = held
+        self.beside = beside
         self.held = 0  # bytes
-        self._bytes: dict[Prompt, int] = {}
+        self._bytes: dict[Prompt, int] = {}  # of every prompt that is known
+        self._background: set[Prompt] = set()  # those of them that are the background's
         self._lanes: list[Lane[Prompt]] = []  # those in which something waits
         self._lane_of: dict[Prompt, Lane[Prompt]] = {}
         self._first: list[tuple[int, int, Prompt]] = []
@@ -102,7 +108,7 @@ class Window(Generic[Prompt]):
 
         :param held: bytes that it will hold in the engine
         """
-        self._bytes[prompt] = held
+        self._know(prompt, lane, held)
         if not lane.waiting:
             rivals = [rival.level for rival in self._lanes if rival.background == lane.background]
             clock = max(self._clocks[lane.background], min(rivals, default=0.0))
@@ -118,9 +124,8 @@ class Window(Generic[Prompt]):
 
         :param alone: nothing else may be in the engine with it, and until it has left all others wait
         """
-        priority, held = self._admitted[prompt], self._bytes[prompt]
-        self.leave(prompt)
-        self._bytes[prompt] = held
+        priority = self._admitted[prompt]
+        self._take_out(prompt)
         if alone:
             self._alone.append(prompt)
         else:
@@ -132,7 +137,7 @@ class Window(Generic[Prompt]):
 
         :param held: bytes that it will hold in the engine
         """
-        self._bytes[prompt] = held
+        self._know(prompt, lane, held)
         lane.level += 1  # it is one of its call's prompts all the same
         heapq.heappush(self._first, (priority, next(self._arrivals), prompt))
 
@@ -146,6 +151,16 @@ class Window(Generic[Prompt]):
 
     def leave(self, prompt: Prompt) -> None:
         """Forget a prompt, wherever it is."""
+        self._take_out(prompt)
+        self._bytes.pop(prompt, None)
+        self._background.discard(prompt)
+
+    def _know(self, prompt: Prompt, lane: Lane[Prompt], held: int) -> None:
+        self._bytes[prompt] = held
+        if lane.background:
+            self._background.add(prompt)
+
+    def _take_out(self, prompt: Prompt) -> None:
         if lane := self._lane_of.pop(prompt, None):
             del lane.waiting[prompt]
             if not lane.waiting:
@@ -155,9 +170,8 @@ class Window(Generic[Prompt]):
         self._first = _without(prompt, self._first)
         self._further = _without(prompt, self._further)
         self._preparing.discard(prompt)
-        held = self._bytes.pop(prompt, 0)
         if self._admitted.pop(prompt, None) is not None:
-            self.held -= held
+            self.held -= self._bytes[prompt]
         if self._isolated is prompt:
             self._isolated = None
 
@@ -184,20 +198,29 @@ class Window(Generic[Prompt]):
             return Admission(self._isolated, int(self._clocks[False]))
         if len(self._admitted) >= self.size:
             return None
-        if self._first:
-            if not self._fits(self._first[0][2]):
-                return None
-            priority, _, prompt = heapq.heappop(self._first)
-            return Admission(prompt, priority)
-        return self._next_of_lanes()
+        crowded = self._crowded
+        for priority, _, prompt in sorted(self._first, key=lambda entry: entry[:2]):
+            if not (crowded and prompt in self._background):
+                if not self._fits(prompt):
+                    return None
+                self._first = _without(prompt, self._first)
+                return Admission(prompt, priority)
+        return self._next_of_lanes(crowded)
 
-    def _next_of_lanes(self) -> Admission[Prompt] | None:
+    @property
+    def _crowded(self) -> bool:
+        """Whether there are as many background prompts in the engine as may be beside others that there are."""
+        others = len(self._bytes) - len(self._background)
+        return others > 0 and sum(prompt in self._background for prompt in self._admitted) >= self.beside
+
+    def _next_of_lanes(self, crowded: bool) -> Admission[Prompt] | None:
         usual = [lane for lane in self._lanes if not lane.background]
         background = [lane for lane in self._lanes if lane.background]
-        if not usual and not background:
+        may_go = background if not crowded else []
+        its_share = bool(may_go) and self._passed_over >= BACKGROUND_SHARE
+        rivals = may_go if its_share or not usual else usual
+        if not rivals:
             return None
-        its_share = bool(background) and self._passed_over >= BACKGROUND_SHARE
-        rivals = background if its_share or not usual else usual
         lane = min(rivals, key=lambda lane: lane.turn)
         prompt = next(iter(lane.waiting))
         if not self._fits(prompt):
@@ -206,9 +229,7 @@ class Window(Generic[Prompt]):
         priority = self._clocks[False] + BACKGROUND_SHARE * (not its_share) if lane.background else lane.level
         self._clocks[lane.background] += 1 / len(rivals)
         lane.level += 1
-        held = self._bytes[prompt]
-        self.leave(prompt)
-        self._bytes[prompt] = held
+        self._take_out(prompt)
         return Admission(prompt, int(priority))
 
     def _fits(self, prompt: Prompt) -> bool:

@@ -9,6 +9,7 @@ SCENARIOS = {
     "throughput": "bench.scenarios.throughput",
     "structure": "bench.scenarios.structure",
     "latency": "bench.scenarios.latency",
+    "interactive": "bench.scenarios.interactive",
     "memory": "bench.scenarios.memory",
     "faults": "bench.scenarios.faults",
     "startup": "bench.scenarios.startup",

@@ -88,7 +88,9 @@ def test_libraries_stay_where_they_belong(library: str) -> None:
 
 
 def test_vllm_is_imported_when_it_is_needed_and_not_before() -> None:
-    eager = [path for room in NAMED_WHOLE for path in modules(room) if "vllm" in imported(path, lazily=False)]
-    assert eager == [ROOT / "engine" / "cpu_worker.py"]  # which vLLM itself imports, and nobody else
-    assert not [path for room in NAMED_WHOLE for path in modules(room) if "import cpu_worker" in path.read_text()]
-    assert not [path for room in NAMED_WHOLE for path in modules(room) if "from engine.cpu_worker" in path.read_text()]
+    every = [path for room in NAMED_WHOLE for path in modules(room)]
+    eager = {path.relative_to(ROOT).as_posix() for path in every if "vllm" in imported(path, lazily=False)}
+    assert eager == {"engine/cpu_worker.py", "engine/scheduling.py"}  # which vLLM itself imports, and nobody else
+    for name in ("cpu_worker", "scheduling"):
+        texts = [path.read_text() for path in every]
+        assert not [text for text in texts if f"from engine.{name}" in text or f"import {name}" in text]

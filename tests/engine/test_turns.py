@@ -76,6 +76,19 @@ def test_a_background_call_waits_for_the_others(engine: Engine) -> None:
     assert late.count("back") > 2 * late.count("usual")
 
 
+def test_background_prompts_pause_in_vllm_while_another_is_there(engine: Engine) -> None:
+    order: list[str] = []
+    beside = engine.settings.beside
+    back = submit(engine.open_call(background=True), "back", beside + 5, request(300), order)
+    wait_until(lambda: engine.unfinished_in_vllm == len(back))
+    (usual,) = submit(engine.open_call(), "usual", 1, request(350), order)  # longer than what was there before it
+    assert usual.result().completion_tokens == 350
+    assert {future.result().completion_tokens for future in back} == {300}
+    # So many get on beside it, and when they are done the next ones do.
+    assert beside <= order.index("usual") <= beside + 1
+    wait_until(lambda: at_rest(engine))
+
+
 @pytest.mark.parametrize("stage", ["waiting", "preparing", "in vLLM"])
 def test_a_cancelled_call_leaves_whatever_stage_it_is_in(engine: Engine, stage: str) -> None:
     window = engine._window

@@ -286,3 +286,44 @@ def test_bytes_are_held_once_whatever_way_a_prompt_takes() -> None:
     for name in ("a", "c"):
         window.leave(name)
     assert window.held == 0
+
+
+def test_few_of_the_background_go_in_beside_others_and_as_many_as_fit_by_themselves() -> None:
+    window = Turns(20, 20, beside=2)
+    fill(window, "back", 8, background=True)
+    fill(window, "usual", 3)
+    assert [prompt for prompt, _ in taken(window)] == ["usual0", "usual1", "usual2", "back0", "back1"]
+    window.leave("back0")
+    assert [prompt for prompt, _ in taken(window)] == ["back2"]
+    for number in range(3):
+        assert list(taken(window)) == []
+        window.leave(f"usual{number}")
+    assert [prompt for prompt, _ in taken(window)] == ["back3", "back4", "back5", "back6", "back7"]
+
+
+def test_a_crowd_of_background_prompts_lets_others_in_and_gets_its_share_afterwards() -> None:
+    window = Turns(4, 4, beside=1)
+    fill(window, "back", 9, background=True)
+    assert len(list(taken(window))) == 4
+    fill(window, "usual", 40)
+    assert list(taken(window)) == []  # nobody is thrown out
+    window.leave("back0")
+    window.leave("back1")
+    window.leave("back2")
+    assert [prompt for prompt, _ in taken(window)] == ["usual0", "usual1", "usual2"]
+    window.leave("back3")
+    assert served(window, 20).count("back4") == 1
+    assert window.waiting == 40 - 3 + 5 - 20
+
+
+def test_who_follows_a_background_prompt_waits_like_it() -> None:
+    window = Turns(4, 4, beside=1)
+    lane = fill(window, "back", 2, background=True)
+    ((_, priority), _) = taken(window)
+    window.follow("follower", priority, lane)
+    fill(window, "usual", 1)
+    assert [prompt for prompt, _ in taken(window)] == ["usual0"]
+    window.leave("back0")
+    assert list(taken(window)) == []
+    window.leave("back1")
+    assert [prompt for prompt, _ in taken(window)] == ["follower"]

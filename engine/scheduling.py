@@ -1,0 +1,50 @@
+"""
+vLLM's scheduler, in which background prompts make room. For the engine's own process, where vLLM looks it up by name.
+
+In each step vLLM computes a token of every prompt that is running, and a step takes the longer the more there are,
+above all on CPU. So while others are running, only the first few of the background's get a token; the rest pause where
+they are, with their KV, and go on when the others are done. The first few get on, so nobody stands still for ever.
+"""
+
+from typing import Any
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.request import Request
+
+from engine.settings import BACKGROUND, BESIDE
+
+
+class Scheduler(AsyncScheduler):
+    """Decides what is computed in a step."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        told: Any = self.vllm_config.additional_config
+        self._beside = int(told[BESIDE])
+        self._left_waiting: set[str] = set()  # by the step before: there is no seat for them, or no KV
+
+    def schedule(self, *arguments: Any, **named: Any) -> SchedulerOutput:
+        """Plan the next step."""
+        waiting = {request.request_id for request in self.waiting if not in_background(request)}
+        background = [request for request in self.running if in_background(request)]
+        others = len(self.running) - len(background) + len(waiting)
+        if others and not waiting & self._left_waiting:  # what background prompts hold may be what these wait for
+            for request in sorted(background, key=_turn)[self._beside :]:
+                self._pause(request)
+        self._left_waiting = waiting
+        return super().schedule(*arguments, **named)
+
+    def _pause(self, request: Request) -> None:
+        # vLLM's own way of passing over a running request, for one step: its counter is raised when that begins.
+        request.next_decode_eligible_step = max(request.next_decode_eligible_step, self.current_step + 2)
+
+
+def in_background(request: Request) -> bool:
+    """Whether a request is a background call's."""
+    sampling = request.sampling_params
+    return sampling is not None and bool((sampling.extra_args or {}).get(BACKGROUND))
+
+
+def _turn(request: Request) -> tuple[int, float]:
+    return request.priority, request.arrival_time
