@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from captioning.warning import CaptionWarning, Cause
+
+Priority = Literal["normal", "background"]
 
 
 class Reason(StrEnum):
@@ -99,6 +101,11 @@ class RunningCall:
     def age(self) -> float:
         """Seconds since it began."""
         return time.monotonic() - self._began
+
+    @property
+    def priority(self) -> Priority:
+        """Its name, as callers give it."""
+        return "background" if self.background else "normal"
 
     @property
     def reason(self) -> Reason | None:

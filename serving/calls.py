@@ -1,6 +1,7 @@
 """The calls in flight."""
 
 import threading
+from typing import Any
 
 from captioning.running import Reason, RunningCall
 
@@ -31,6 +32,10 @@ class Calls:
         with self._changed:
             return list(self._calls.values())
 
+    def described(self) -> list[dict[str, Any]]:
+        """Describe the calls in flight for JSON; nothing in it says what they ask."""
+        return [_described(call) for call in self.snapshot()]
+
     def cancel(self, id_: str, reason: Reason) -> bool:
         """
         Cancel one call.
@@ -56,3 +61,18 @@ class Calls:
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._calls, seconds)
+
+
+def _described(call: RunningCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "age": round(call.age, 3),
+        "done": call.done,
+        "total": call.total,
+        "captions": call.captions,
+        "stages": call.stages._asdict(),
+        "priority": call.priority,
+        "seconds": call.seconds,
+        "cancelled": call.reason,
+        "parameters": call.parameters,
+    }

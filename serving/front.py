@@ -128,28 +128,13 @@ def _add_health(flask_app: Flask, service: Service) -> None:
 def _add_calls(flask_app: Flask, service: Service) -> None:
     @flask_app.get("/calls")
     def calls() -> Response:
-        return jsonify([_described(call) for call in service.calls.snapshot()])
+        return jsonify(service.calls.described())
 
     @flask_app.delete("/calls/<id_>")
     def delete_call(id_: str) -> Response:
         if not service.calls.cancel(id_, Reason.DELETED):
             return complaint(404, f"There is no call {id_} in flight; GET /calls lists those there are.")
         return jsonify(id=id_, status="cancelled")
-
-
-def _described(call: RunningCall) -> dict[str, Any]:
-    return {
-        "id": call.id,
-        "age": round(call.age, 3),
-        "done": call.done,
-        "total": call.total,
-        "captions": call.captions,
-        "stages": call.stages._asdict(),
-        "priority": logs.priority(call),
-        "seconds": call.seconds,
-        "cancelled": call.reason,
-        "parameters": call.parameters,
-    }
 
 
 def _followed(view: Callable[..., Response], service: Service) -> Callable[..., Response]:

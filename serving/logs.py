@@ -66,7 +66,7 @@ def configure(form: Literal["text", "json"]) -> None:
 
 def call_begins(call: RunningCall, body: int | None) -> None:
     """Write the line that a call begins."""
-    details = {"priority": priority(call), "seconds": call.seconds, "bytes": body}
+    details = {"priority": call.priority, "seconds": call.seconds, "bytes": body}
     logger.info("Call begins", extra={"details": details})
 
 
@@ -88,8 +88,3 @@ def call_ends(call: RunningCall, status: int) -> None:
 def call_refused(bound: str, value: int, retry_after: int) -> None:
     """Write the line that a call was not let in."""
     logger.info("Call refused", extra={"details": {"bound": bound, "value": value, "retry_after": retry_after}})
-
-
-def priority(call: RunningCall) -> str:
-    """Name the priority of a call as the header does."""
-    return "background" if call.background else "normal"

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Histogram, disable_cr
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from captioning.running import Reason, RunningCall
+from captioning.running import Priority, Reason, RunningCall
 from captioning.warning import Cause
 from engine.calls import Ending, PromptOutcome
 from engine.engine import Engine, State
@@ -24,7 +24,6 @@ _CONFIDENCES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 # From one prompt to the longest tape of an archive.
 CALL_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
 
-_PRIORITIES = {False: "normal", True: "background"}
 REFUSALS = ("calls", "prompts", "bytes", "not_ready", "draining")  # the bounds of serving/admission.py, and states
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the counters to say when the server was started
@@ -58,7 +57,7 @@ class Metrics:
             buckets=CALL_SECONDS,
             registry=self._own,
         )
-        for priority in _PRIORITIES.values():
+        for priority in get_args(Priority):
             self._call_seconds.labels(priority)
         self._confidences = Histogram(
             "captioner_caption_confidence",
@@ -76,7 +75,7 @@ class Metrics:
 
     def call_ended(self, call: RunningCall) -> None:
         """Enter how long a call took."""
-        self._call_seconds.labels(_priority(call.background)).observe(call.age)
+        self._call_seconds.labels(call.priority).observe(call.age)
 
     def response(self) -> Response:
         """
@@ -102,8 +101,8 @@ class Metrics:
 
     def _in_flight(self) -> Iterator[Metric]:
         engine, calls = self._engine, self._calls.snapshot()
-        priorities = Counter(_priority(call.background) for call in calls)
-        known = {name: priorities[name] for name in _PRIORITIES.values()}
+        priorities = Counter(call.priority for call in calls)
+        known = {name: priorities[name] for name in get_args(Priority)}
         yield _gauge("captioner_calls_in_flight", "Calls that are being worked on", "priority", known)
         outside = [call.stages for call in calls]
         stages = {
@@ -129,8 +128,8 @@ class Metrics:
         tally = self._tally
         calls = CounterMetricFamily("captioner_calls", "Calls answered", labels=("outcome", "priority"))
         for outcome in Outcome:
-            for background, priority in _PRIORITIES.items():
-                calls.add_metric((outcome, priority), tally.calls[outcome, background])
+            for priority in get_args(Priority):
+                calls.add_metric((outcome, priority), tally.calls[outcome, priority])
         yield calls
         yield CounterMetricFamily("captioner_frames", "Frames read for prompts", tally.frames)
         prompts = {outcome: tally.prompts[outcome] for outcome in get_args(PromptOutcome)}
@@ -181,7 +180,3 @@ def _counter(name: str, help_: str, label: str, values: Mapping[str, float]) -> 
     for key, value in values.items():
         family.add_metric((key,), value)
     return family
-
-
-def _priority(background: bool) -> str:
-    return _PRIORITIES[background]

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from enum import StrEnum
 
-from captioning.running import Reason, RunningCall
+from captioning.running import Priority, Reason, RunningCall
 from captioning.warning import Cause
 from engine.calls import Ending
 
@@ -49,7 +49,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.calls: Counter[tuple[Outcome, bool]] = Counter()  # by outcome, and whether it was in the background
+        self.calls: Counter[tuple[Outcome, Priority]] = Counter()
         self.cancellations: Counter[Reason] = Counter()
         self.prompts: Counter[str] = Counter()  # by outcome
         self.captions: Counter[str] = Counter()  # by finish reason
@@ -74,7 +74,7 @@ class Tally:
         """Count a call that has been answered, and what its caller was warned of."""
         now = time.time()
         with self._lock:
-            self.calls[outcome, call.background] += 1
+            self.calls[outcome, call.priority] += 1
             if call.reason is not None:
                 self.cancellations[call.reason] += 1
             for warning in call.told:

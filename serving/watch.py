@@ -85,7 +85,7 @@ class Watch:
                 "captions": sum(tally.captions.values()),
                 "refused": sum(tally.refusals.values()),
             },
-            "calls": [_described(call) for call in self.calls.snapshot()],
+            "calls": self.calls.described(),
             "history": {"seconds": SECONDS, "points": POINTS, **self.history.series()},
             "warnings": [_noted(warning) for warning in reversed(tally.recent_warnings.copy())],
         }
@@ -147,19 +147,6 @@ def _outcome(call: RunningCall, status: int) -> Outcome:
     if status == 200:
         return Outcome.DEADLINE if call.reason else Outcome.CAPTIONED
     return Outcome.CANCELLED if call.reason else Outcome.FAILED
-
-
-def _described(call: RunningCall) -> dict[str, Any]:
-    return {
-        "id": call.id,
-        "age": round(call.age, 1),
-        "total": call.total,
-        "done": call.done,
-        "captions": call.captions,
-        "stages": call.stages._asdict(),
-        "background": call.background,
-        "cancelled": call.reason,
-    }
 
 
 def _noted(warning: Noted) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from engine.model import model_in
 from engine.settings import EngineSettings
 from serving.front import restified
 from tests.browser import MISSING, chromium, complaints, look
+from tests.listening import listening
 
 if TYPE_CHECKING:
     from tests.reference import Transformers
@@ -71,6 +72,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def client(captioner: SmolVLM2Captioner) -> FlaskClient:
     """The app as an HTTP client sees it."""
     return restified(captioner).test_client()
+
+
+@pytest.fixture(scope="module")  # the engine reports to the server that was made last
+def url(captioner: SmolVLM2Captioner) -> Iterator[str]:
+    """Where the app listens, without a slash at its end, for whoever needs a server and not only its answers."""
+    with listening(restified(captioner).flask_app) as address:
+        yield f"http://{address}"
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,19 @@ def test_compose_without_a_gpu_asks_for_none() -> None:
     assert (DEPLOY.parent / REQUIREMENTS["cpu"]).is_file()
 
 
+def test_nobody_says_again_what_the_image_says(compose: Any, objects: dict[str, Any]) -> None:
+    lines = (DEPLOY.parent / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    image = {name for line in lines if line.startswith("ENV ") for name in re.findall(r"(\w+)=", line)}
+    assert {"HOME", "USER", "XDG_CACHE_HOME", "HF_HOME"} <= image
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    said = {
+        *compose["environment"],
+        *objects["ConfigMap"]["data"],
+        *(each["name"] for each in container.get("env", ())),
+    }
+    assert said & image == set()
+
+
 def test_every_setting_named_is_one(compose: Any, objects: dict[str, Any]) -> None:
     named = set(
         re.findall(r"CAPTIONER_[A-Z_]+[A-Z]", "\n".join(p.read_text() for p in DEPLOY.rglob("*") if p.is_file()))

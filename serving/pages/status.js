@@ -230,7 +230,7 @@ function showCall(call, mayCancel) {
   const counts = { done: call.done, ...call.stages };
   row.facts.textContent = `${duration(call.age)}, ${whole(call.done)} of ${plural(call.total, "prompt")}`
     + (call.cancelled ? `, cancelled (${call.cancelled.replaceAll("_", " ")})` : "");
-  row.tag.hidden = !call.background;
+  row.tag.hidden = call.priority !== "background";
   row.button.hidden = !mayCancel || Boolean(call.cancelled);
   if (row.sure < Date.now()) { row.button.textContent = "Cancel"; row.button.className = ""; }
   row.button.setAttribute("aria-label", `${row.button.textContent} call ${call.id}`);

@@ -8,7 +8,6 @@ session's engine.
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -16,23 +15,19 @@ import pytest
 import yaml
 from mmif import DocumentTypes
 
-from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
-from serving.front import restified
 from tests.captions import caption_views, captions
 from tests.docs.code_blocks import PAGES, ROOT, Block, blocks
-from tests.listening import listening
 
 ADDRESS = "localhost:5000"  # what the documentation calls the server
 PRIVATE = {"build", ".git", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
 
 
-@pytest.fixture(scope="module")
-def server(captioner: SmolVLM2Captioner) -> Iterator[str]:
+@pytest.fixture
+def server(url: str) -> str:
     """Host and port of a server with the session's engine."""
-    with listening(restified(captioner).flask_app) as address:
-        yield address
+    return url.removeprefix("http://")
 
 
 @pytest.fixture

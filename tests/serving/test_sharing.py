@@ -1,6 +1,7 @@
 """Many callers of one production server: turns, bounds, priorities, and callers that go away."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -30,8 +31,9 @@ SECRET = "what only the caller and the model know"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = start(tmp_path_factory.mktemp("sharing") / "log", *(str(part) for flag in FLAGS.items() for part in flag))
+def server(tmp_path_factory: pytest.TempPathFactory, broadcast: Broadcast) -> Iterator[Server]:
+    flags = FLAGS | {"--media-root": broadcast.path.parent}
+    made = start(tmp_path_factory.mktemp("sharing") / "log", *(str(part) for flag in flags.items() for part in flag))
     made.await_ready()
     yield made
     stop(made)
@@ -271,6 +273,41 @@ def test_a_body_that_is_too_large(idle: Server) -> None:
     status, _, body = idle.open(b"", {"Content-Length": size}).answer()
     assert status == 413
     assert f"larger than {BODY_MIB} MiB".encode() in body
+
+
+ESCAPES = {
+    "..": "file://{root}/../{outside}/secret.mp4",
+    "encoded": "file://{root}/%2e%2e%2f{outside}/secret.mp4",
+    "a link": "file://{root}/link.mp4",
+    "a link to a folder": "file://{root}/folder/secret.mp4",
+    "another folder": "file://{base}/{outside}/secret.mp4",
+    "nothing there": "file://{base}/{outside}/nothing.mp4",
+    "file on a host": "file://archive.example{root}/broadcast.mp4",
+    "http": "http://127.0.0.1:9{root}/broadcast.mp4",
+    "https": "https://archive.example/broadcast.mp4",
+}
+
+
+@pytest.mark.parametrize("way", ESCAPES)
+def test_no_way_leads_out_of_the_media_root(
+    idle: Server, broadcast: Broadcast, tmp_path_factory: pytest.TempPathFactory, way: str
+) -> None:
+    root, outside = broadcast.path.parent, tmp_path_factory.mktemp("outside")
+    assert root.parent == outside.parent
+    shutil.copy(broadcast.path, outside / "secret.mp4")  # which could be captioned
+    for link, to in (("link.mp4", outside / "secret.mp4"), ("folder", outside)):
+        (root / link).unlink(missing_ok=True)
+        (root / link).symlink_to(to)
+    location = ESCAPES[way].format(root=root, base=root.parent, outside=outside.name)
+    mmif, inside = swt_mmif(broadcast, labels=["slate"]), f"file://{broadcast.path}"
+    assert inside in mmif
+    answer = idle.post(mmif.replace(inside, location))
+    assert answer.status_code == 500
+    assert "TextDocument/" not in answer.text
+    told = answer.text.replace(location, "")
+    assert "outside of the folders" in told or "on another host" in told
+    assert outside.name not in told and "secret" not in told and "nothing.mp4" not in told
+    assert right(idle.post(mmif).text, broadcast) >= 1
 
 
 def test_prompts_and_captions_are_not_logged(idle: Server, broadcast: Broadcast) -> None:

@@ -9,23 +9,18 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
-from serving.front import restified
+from serving.front import Service, restified
+from serving.settings import ServingSettings
 from tests.browser import PHONE, complaints, look, wait
 from tests.captions import captions
 from tests.listening import listening
 
 Key = tuple[str, frozenset[tuple[str, str]]]
-
-
-@pytest.fixture(scope="module")
-def url(captioner: SmolVLM2Captioner) -> Iterator[str]:
-    """The app's HTTP front over the session's engine."""
-    with listening(restified(captioner).flask_app) as address:
-        yield f"http://{address}"
 
 
 def _post(url: str, mmif: str, **parameters: object) -> requests.Response:
@@ -128,6 +123,57 @@ def test_in_a_browser_a_call_is_seen_to_get_on(url: str, broadcast: Broadcast, b
     wait(browser).until(lambda _: browser.find_element(By.ID, "no-calls").is_displayed())
     assert browser.find_elements(By.CSS_SELECTOR, bars) == []
     assert complaints(browser) == []
+
+
+def test_in_a_browser_a_call_is_cancelled_by_two_presses(url: str, broadcast: Broadcast, browser: Chrome) -> None:
+    answers: list[requests.Response] = []
+    sent = {
+        "tfSamplingMode": "all",
+        "maxImagesPerPrompt": 1,
+        "prompt": ["What is seen?"] * 5,
+        "promptMode": "user-only",
+    }
+    thread = threading.Thread(target=lambda: answers.append(_post(url, swt_mmif(broadcast), **sent)))
+    browser.get(url + "/status")
+    thread.start()
+    wait(browser).until(lambda _: _progress(browser, "#calls .bar", above=0))
+    (call,) = requests.get(url + "/calls", timeout=60).json()
+    button = browser.find_element(By.CSS_SELECTOR, "#calls button")
+    button.click()
+    assert (button.text, button.accessible_name) == ("Really cancel?", f"Really cancel call {call['id']}?")
+    assert requests.get(url + "/calls", timeout=60).json()[0]["cancelled"] is None
+    button.click()
+    wait(browser).until(lambda _: browser.find_element(By.ID, "no-calls").is_displayed())
+    assert browser.find_element(By.ID, "told").get_property("textContent") == f"Call {call['id']} is cancelled."
+    thread.join()
+    assert (answers[0].status_code, answers[0].headers["X-Call-Id"]) == (409, call["id"])
+    assert answers[0].json()["cause"] == "deleted"
+    assert complaints(browser) == []
+
+
+@pytest.fixture
+def locked(captioner: SmolVLM2Captioner, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that shows nothing to those who haven't its token."""
+    monkeypatch.setattr(captioner.engine, "on_prompt", captioner.engine.on_prompt)  # is given back afterwards
+    settings = ServingSettings(token="open sesame", token_for_reading=True)
+    with listening(restified(captioner, Service.of(captioner, settings)).flask_app) as address:
+        yield f"http://{address}"
+
+
+def test_in_a_browser_the_token_is_asked_for_and_kept(locked: str, browser: Chrome) -> None:
+    browser.get(locked + "/status")
+    state, field = browser.find_element(By.ID, "state"), browser.find_element(By.ID, "token")
+    wait(browser).until(lambda _: state.text == "locked")
+    assert not browser.find_element(By.ID, "body").is_displayed()
+    field.send_keys("open says me", Keys.ENTER)
+    wait(browser).until(lambda _: browser.find_element(By.ID, "why").text == "The server doesn't take this token.")
+    field.send_keys("open sesame", Keys.ENTER)
+    wait(browser).until(lambda _: state.text == "ready")
+    assert not field.is_displayed()
+    browser.refresh()
+    wait(browser).until(lambda _: browser.find_element(By.ID, "state").text == "ready")
+    assert "sesame" not in browser.current_url
+    assert {"401"} >= {re.findall(r"\b401\b", line)[0] for line in complaints(browser)}  # of the looks before
 
 
 def _progress(browser: Chrome, selector: str, above: int) -> tuple[int, int] | None:
