@@ -1,5 +1,6 @@
 """Metrics and the status page over a real engine: what a call leaves there, and what a browser shows of it."""
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from demo.broadcast import Broadcast
 from serving.front import Service, restified
 from serving.settings import ServingSettings
 from tests.browser import PHONE, complaints, look, wait
-from tests.captions import captions
+from tests.captions import captions, marks
 from tests.listening import listening
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -62,6 +63,30 @@ def test_a_call_is_counted_by_what_it_came_to(url: str, broadcast: Broadcast) ->
     assert _own(after, "engine_state", state="ready") == 1
     assert _own(after, "held_bytes", of="frames") == 0
     assert all(value == 0 for (name, _), value in after.items() if name == "captioner_prompts_in_flight")
+
+
+def test_captions_that_go_in_circles_and_how_sure_the_model_was_are_counted(url: str, broadcast: Broadcast) -> None:
+    before = _numbers(url)
+    mmif = swt_mmif(broadcast, labels=["slate"])
+    again = {"type": "array", "items": {"const": "again"}, "minItems": 100, "maxItems": 100}
+    looping = {"outputSchema": json.dumps(again), "maxNewTokens": 120, "captionConfidence": True}
+    stopped = _post(url, mmif, **looping, repetitionGuard=True).text
+    endless = _post(url, mmif, **looping).text
+    after = _numbers(url)
+    made = len(captions(stopped))
+    assert {mark["finishReason"] for mark in marks(stopped)} == {"repetition"}
+    assert {mark["finishReason"] for mark in marks(endless)} == {"length"}
+    for caption, whole in zip(captions(stopped), captions(endless), strict=True):
+        assert whole.text.startswith(caption.text)
+        assert len(caption.text) < len(whole.text)
+
+    def risen(name: str, **labels: str) -> float:
+        return _own(after, name, **labels) - _own(before, name, **labels)
+
+    assert risen("captions_total", finish_reason="repetition") == made > 1
+    assert risen("captions_total", finish_reason="length") == made
+    assert risen("caption_confidence_count") == 2 * made
+    assert 0 < risen("caption_confidence_sum") <= 2 * made
 
 
 def test_warnings_are_counted_by_cause_and_shown_without_words(url: str, broadcast: Broadcast) -> None:
