@@ -25,6 +25,7 @@ class Spent:
     :param images: tiles are not counted
     :param prompt_tokens: frames' tokens included
     :param texts: in the order of the prompts; empty where a contender does not give them in order
+    :param cached_tokens: those of ``prompt_tokens`` that did not have to be computed, where the contender knows
     """
 
     seconds: float
@@ -33,6 +34,7 @@ class Spent:
     prompt_tokens: int
     completion_tokens: int
     texts: tuple[str, ...] = ()
+    cached_tokens: int = 0
 
 
 class Contender(Protocol):

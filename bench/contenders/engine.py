@@ -69,4 +69,5 @@ def answer(engine: "Engine", requests: "list[Request]", at_once: int) -> Spent:
         sum(completion.prompt_tokens for completion in completions),
         sum(completion.completion_tokens for completion in completions),
         tuple(completion.text for completion in completions),
+        sum(completion.cached_tokens for completion in completions),
     )

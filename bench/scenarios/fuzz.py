@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SEED = 1
 CASES = 10_000
-QUICK_CASES = 200
+QUICK_CASES = 40
 CLIENTS = 8
 BETWEEN = 250  # cases from one look at the server's health to the next
 

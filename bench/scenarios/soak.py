@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.run import Run
 
 CALLS = 2000
-QUICK_CALLS = 80
+QUICK_CALLS = 24
 CLIENTS = 8
 MIB = 1024**2
 
