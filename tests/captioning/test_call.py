@@ -188,13 +188,14 @@ def test_the_frames_of_the_next_prompt_are_read_while_one_is_answered(
     budget = ByteBudget()
 
     class Patient(Watched):
-        def submit(self, request: Request) -> "Future[Completion]":
+        def submit_in_turn(self, requests: Sequence[Request]) -> "list[Future[Completion]]":
+            (request,) = requests
             last = len(self.counts) == len(work.tasks) - 1
             deadline = time.monotonic() + 60
             while not last and budget.held <= len(request.images) * image_bytes(320, 240):
                 assert time.monotonic() < deadline, "the next prompt's frames are not read"
                 time.sleep(0.002)
-            return super().submit(request)
+            return super().submit_in_turn(requests)
 
     patient = Patient(captioner)
     outcome = ask(captioner, work, parameters, engine=patient, budget=budget)
