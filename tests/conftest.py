@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from flask.testing import FlaskClient
 from selenium.webdriver import Chrome
@@ -28,6 +29,10 @@ from tests.listening import listening
 
 if TYPE_CHECKING:
     from tests.reference import Transformers
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 Post = Callable[..., str]
 
