@@ -32,7 +32,9 @@ def send(case: Case, port: int) -> Answer:
     """Send a case to the server at ``port`` of this machine, and read until it is answered or the server hangs up."""
     method = case.request.partition(b" ")[0].decode("ascii", "replace")
     with socket.create_connection(("127.0.0.1", port), timeout=HANGS_AFTER) as connection:
-        with contextlib.suppress(ConnectionError):  # whoever has seen enough may hang up; its answer is still to come
+        # Whoever has seen enough may hang up; its answer is still to come. That there is no connection any more
+        # (ENOTCONN) is an OSError and no ConnectionError.
+        with contextlib.suppress(OSError):
             connection.sendall(case.request)
             if not case.whole:
                 connection.shutdown(socket.SHUT_WR)
