@@ -5,6 +5,7 @@ SCENARIOS = {
     "frames": "bench.scenarios.frames",
     "stages": "bench.scenarios.stages",
     "reprompt": "bench.scenarios.reprompt",
+    "backfill": "bench.scenarios.backfill",
     "resolution": "bench.scenarios.resolution",
     "throughput": "bench.scenarios.throughput",
     "structure": "bench.scenarios.structure",

@@ -1,20 +1,77 @@
-"""A backfill on Ray: what becomes of files when workers die, fail or are told to stop."""
+"""A backfill on Ray: a cluster of this machine with two engines makes the archive that one engine makes."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from archive.inputs import Job, find_jobs
+from archive.ledger import Ledger
 from archive.records import Result
 from archive.work import Stopped
+from demo.broadcast import Broadcast
+from tests.archive.archives import Run, make_archive, outputs, records
+from tests.archive.children import child
 from tests.archive.stand_ins import NoEngine, StandIn
 
 pytest.importorskip("ray", reason="Ray is not installed: requirements-ray.txt")
 
 from archive.cluster import LOCAL, ClusterError, Pool, RayRunner
+
+FILES = 40
+TWO = ("--ray", "--ray-engines-min", "2", "--ray-engines-max", "2", "--ray-cpus", "1", "--parallel", "3")
+
+
+def workers() -> dict[str, int]:
+    """How many files each worker has done."""
+    names = [str(record.worker) for record in records().values() if record.state == "done"]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def test_two_engines_make_the_same_archive_though_one_is_killed(
+    start: Run, broadcast: Broadcast, tmp_path: Path
+) -> None:
+    paths = make_archive(Path("in"), broadcast, FILES)
+    Path("in", "broken.mmif").write_text("{")
+    assert start() == 4
+    undisturbed = outputs(Path("out"))
+    assert list(undisturbed) == paths
+    Path("out").rename("undisturbed")
+
+    with child(tmp_path, *TWO) as running:
+        running.until(lambda: bool(running.records()))
+        running.until(lambda: len(workers()) == 2)
+        killed, other = workers()
+        pid = int(killed.split()[-1])
+        engines = [process.pid for process in psutil.Process(pid).children(recursive=True)]
+        os.kill(pid, signal.SIGKILL)
+        before = workers()[killed]
+        assert running.process.wait(timeout=600) == 4, running.log.read_text()
+    assert engines
+    assert not any(psutil.pid_exists(engine) for engine in engines)
+    done = workers()
+    assert sum(done.values()) == FILES
+    assert done[other] > 0
+    assert done[killed] <= before + 3  # what it had sent off by then
+    assert outputs(Path("out")) == undisturbed
+    now = records()
+    assert list(now) == sorted([*paths, "broken.mmif"])
+    assert {path: record.cause for path, record in now.items() if record.state == "failed"} == {"broken.mmif": "mmif"}
+    again = {path for path, record in now.items() if record.attempts > 1}
+    assert len(again) <= 3  # those that the killed one had in flight
+    with Ledger(Path("out"), read_only=True) as ledger:
+        (run,) = ledger.runs()
+    assert (run.outcome, run.live["files"], run.live["capacity"]) == ("incomplete", 0, run.live["capacity"])
+    assert start() == 4  # the same ledger: nothing is left to do, on whatever it runs
+    assert {path: (r.state, r.attempts) for path, r in records().items()} == {
+        p: (r.state, r.attempts) for p, r in now.items()
+    }
+
 
 Make = Callable[[Any], RayRunner]
 
