@@ -32,7 +32,10 @@ MEASUREMENTS = {
     "stages-256m": "stages --model 256m --prompts 12 --rounds 5",
     "stages-demo": "stages",
     "latency": "latency",
+    "interactive": "interactive",
     "reprompt-256m": "reprompt --model 256m --prompts 8",
+    "backfill-256m": "backfill",
+    "structure": "structure",
     "resolution-256m": "resolution --model 256m --prompts 2 --rounds 4",
     "memory": "memory",
     "startup": "startup --rounds 6",
@@ -96,6 +99,43 @@ TARGETS = (
     ),
     Target("a call against its longest stage, demo", "stages-demo", "stages.call_over_longest_stage", 1.15, False),
     Target("start to first caption, demo model", "startup", "startup.first_caption_at", 25, False),
+    Target(
+        "a small call beside a background backfill, against idle",
+        "interactive",
+        "interactive.background.ratio",
+        1.5,
+        False,
+    ),
+    Target("a backfill against the engine by itself", "backfill-256m", "backfill.backfill_over_engine", 0.9),
+    Target("a backfill against file after file", "backfill-256m", "backfill.backfill_over_one_by_one", 1.5),
+    Target(
+        "prompt tokens of a second pass against the first", "backfill-256m", "backfill.second_over_first", 0.35, False
+    ),
+    Target("frame reader against the SDK, sparse, one core", "frames", "frames.5min.1core.sparse.over_sdk", 1.4),
+    Target("the same, two cores", "frames", "frames.5min.2core.sparse.over_sdk", 2.6),
+    Target("the same, an hour of video", "frames", "frames.60min.2core.sparse.over_sdk", 3),
+    Target(
+        "frame reader against the SDK, every frame, an hour of video, two cores",
+        "frames",
+        "frames.60min.2core.all.over_sdk",
+        3,
+    ),
+    Target(
+        "the least that has to be decoded against the frame reader, sparse",
+        "frames",
+        "frames.5min.1core.sparse.under_floor",
+        1.25,
+        False,
+    ),
+    Target("the same, every frame", "frames", "frames.5min.1core.all.under_floor", 1.25, False),
+    Target("the same, and made into images", "frames", "frames.5min.1core.all.under_images", 1.25, False),
+    Target(
+        "memory of 30, 300 and 3,000 TimeFrames: largest against smallest",
+        "frames",
+        "frames.memory.largest_over_smallest",
+        1.1,
+        False,
+    ),
 )
 
 

@@ -82,10 +82,13 @@ def _measure_memory(run: "Run") -> None:
     memory = Table(title=f"peak memory in `all` mode with a budget of {MEMORY_BUDGET >> 20} MiB")
     for column in ("TimeFrames", "peak, MiB", "budget held at most, MiB", "frames"):
         memory.add_column(column)
+    peaks = []
     for count in run.steps((30, 150) if run.quick else (30, 300, 3000), "memory"):
         peak = _child("memory", {"path": str(video(5 if run.quick else 60)), "count": count, "cores": 2})
         memory.add_row(str(count), f"{peak['rss']:.0f}", f"{peak['held']:.1f}", str(peak["frames"]))
         run.record(f"memory.{count}", peak["rss"], "MiB", "less")
+        peaks.append(peak["rss"])
+    run.record("memory.largest_over_smallest", max(peaks) / min(peaks), "x", "less")
     run.show(memory)
 
 
