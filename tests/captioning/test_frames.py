@@ -31,7 +31,8 @@ def test_tasks_of_a_video_that_cant_be_opened_say_why_and_the_others_have_their_
     found = {}
     for frames in read(tasks, budget, RunningCall()):
         found[frames.index] = frames
-        frames.release()
+        if frames.hold is not None:
+            frames.hold.release()
     assert [found[number].task for number in range(3)] == tasks
     assert [found[number].unread for number in range(3)] == [(0, 500), (9000,), (1000,)]
     assert [len(found[number].images) for number in range(3)] == [0, 1, 0]
@@ -45,7 +46,9 @@ def test_tasks_of_a_video_that_cant_be_opened_say_why_and_the_others_have_their_
 def test_no_further_video_is_opened_when_the_call_is_cancelled(short: Broadcast, tmp_path: Path) -> None:
     running, budget = RunningCall(), ByteBudget()
     reading = read([task(short.path, "tf_1", 500), task(tmp_path / "gone.mp4", "tf_2", 0)], budget, running)
-    next(reading).release()
+    hold = next(reading).hold
+    assert hold is not None
+    hold.release()
     running.cancel(Reason.CLIENT_GONE)
     assert list(reading) == []
     assert budget.held == 0
