@@ -39,6 +39,7 @@ Post = Callable[..., str]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     kills = parser.getgroup("kills", "the killed backfill (tests/archive/test_kills.py)")
+    kills.addoption("--kill-files", type=int, default=100, metavar="N", help="how many files it has")
     kills.addoption("--kill-seed", type=int, help="what the moments are drawn from")
     kills.addoption(
         "--in-process-kills", type=int, default=2, metavar="N", help="how many of the 10 hit one with its own engine"

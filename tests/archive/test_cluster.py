@@ -23,7 +23,7 @@ pytest.importorskip("ray", reason="Ray is not installed: requirements-ray.txt")
 
 from archive.cluster import LOCAL, ClusterError, Pool, RayRunner
 
-FILES = 40
+FILES = 16
 TWO = ("--ray", "--ray-engines-min", "2", "--ray-engines-max", "2", "--ray-cpus", "1", "--parallel", "3")
 
 

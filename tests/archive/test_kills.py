@@ -1,8 +1,9 @@
 """
 A backfill that is killed again and again: as if nothing had happened, byte for byte.
 
-``--in-process-kills 10`` has it killed each time with an engine of its own, which starts anew each time. Otherwise most
-of the kills hit a backfill through a server, which has the session's engine.
+With ``--kill-files 200 --in-process-kills 10`` it is killed each time with an engine of its own, which starts anew each
+time. Otherwise there are fewer files, and most of the kills hit a backfill through a server, which has the session's
+engine.
 """
 
 import random
@@ -18,15 +19,14 @@ from tests.archive.archives import Run, make_archive, outputs, records
 from tests.archive.children import child
 from tests.archive.servers import served
 
-FILES, KILLS = 200, 10
-MOST_BETWEEN = 14  # files done from one kill to the next: some are left for the last run
+KILLS = 10
 
 
-def moments(seed: int) -> Iterator[tuple[int, float]]:
-    """Draw when to kill: how many files a backfill gets done, and how many seconds after that."""
+def moments(seed: int, files: int) -> Iterator[tuple[int, float]]:
+    """Draw when to kill: how many files a backfill gets done, and how many seconds after that; some files are left."""
     drawn = random.Random(seed)
     for _ in range(KILLS):
-        yield drawn.randint(0, MOST_BETWEEN), drawn.uniform(0, 0.3)
+        yield drawn.randint(0, files // (2 * KILLS)), drawn.uniform(0, 0.3)
 
 
 def test_killed_ten_times_it_makes_the_archive_of_an_undisturbed_run(
@@ -36,7 +36,8 @@ def test_killed_ten_times_it_makes_the_archive_of_an_undisturbed_run(
     tmp_path: Path,
     pytestconfig: pytest.Config,
 ) -> None:
-    paths = make_archive(tmp_path / "in", broadcast, FILES, time_frames=1)
+    count = pytestconfig.getoption("--kill-files")
+    paths = make_archive(tmp_path / "in", broadcast, count, time_frames=1)
     assert start() == 0
     undisturbed = outputs(tmp_path / "out")
     assert list(undisturbed) == paths
@@ -48,7 +49,7 @@ def test_killed_ten_times_it_makes_the_archive_of_an_undisturbed_run(
     done: dict[str, tuple[int, int]] = {}
     torn = 0
     with served(captioner) as server:
-        for number, (files, seconds) in enumerate(moments(seed)):
+        for number, (files, seconds) in enumerate(moments(seed, count)):
             options = [] if number in with_engine else ["--server", server.url]
             with child(tmp_path, *options) as killed:
                 killed.until_begun(files)
@@ -73,4 +74,4 @@ def test_killed_ten_times_it_makes_the_archive_of_an_undisturbed_run(
     assert all((r.state, r.cause, r.error) == ("done", None, None) for r in last.values())
     assert all(last[path].attempts == attempts for path, (attempts, _) in done.items())
     # Nothing was begun more often than the kills made necessary.
-    assert sum(record.attempts for record in last.values()) == FILES + torn
+    assert sum(record.attempts for record in last.values()) == count + torn
