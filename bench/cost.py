@@ -74,9 +74,14 @@ def decode_bytes(geometry: Geometry, together: float, context: float) -> float:
 
     :param context: tokens that each has read and written so far
     """
+    weights = text_weights(geometry) + geometry.vocabulary * geometry.text.width
+    return BYTES * weights + together * context * cache_bytes(geometry)
+
+
+def cache_bytes(geometry: Geometry) -> int:
+    """Return the bytes of the key-value cache that a token takes: a key and a value in each layer."""
     tower = geometry.text
-    cache = 2 * tower.layers * (tower.key_value_heads or tower.heads) * (tower.width // tower.heads)
-    return BYTES * (text_weights(geometry) + geometry.vocabulary * tower.width + together * context * cache)
+    return BYTES * 2 * tower.layers * (tower.key_value_heads or tower.heads) * (tower.width // tower.heads)
 
 
 def seconds(geometry: Geometry, caption: Caption, limits: Limits, shares: Shares, together: float) -> float:

@@ -4,7 +4,7 @@ The table of docs/sizing.md: what a KV cache of some size has room for. ``python
 Caches are those that the app chooses by the card, tokens those that its processor counts.
 """
 
-from bench import geometry
+from bench import cost, geometry
 from engine.context import Context
 from engine.settings import GIB, kv_cache_for
 from scripts.context_table import ANSWER, default_prompt
@@ -26,17 +26,10 @@ def table() -> str:
     lines.append(f"| | | | {' | '.join(f'{cost} tokens' for cost in costs)} |")
     for card in CARDS:
         cache = kv_cache_for(card)
-        held = int(cache * GIB) // token_bytes()
+        held = int(cache * GIB) // cost.cache_bytes(geometry.SMOLVLM2_2B)
         cells = " | ".join(f"{held // cost} prompts" for cost in costs)
         lines.append(f"| {card} GiB | {cache:g} GiB | {held} | {cells} |")
     return "\n".join(lines) + "\n"
-
-
-def token_bytes() -> int:
-    """Bytes of the KV of one token of SmolVLM2-2.2B in 16-bit numbers: a key and a value in each layer."""
-    text = geometry.SMOLVLM2_2B.text
-    heads = text.key_value_heads or text.heads
-    return 2 * text.layers * heads * (text.width // text.heads) * 2
 
 
 def page() -> str:
