@@ -1,5 +1,6 @@
 """The models that are measured: by the names of the app, or random weights of a real checkpoint's sizes."""
 
+import argparse
 from pathlib import Path
 
 from bench.geometry import GEOMETRIES, checkpoint, geometry_of
@@ -7,7 +8,17 @@ from bench.workloads import FOLDER
 
 # By the width of the language model, in GiB: that of 2.2B takes 192 KiB a token, of 256M 23 KiB, of the demo 2.5 KiB.
 CACHES = ((1024, "6"), (256, "0.5"), (0, "0.05"))
-HELP = f"demo, random weights of the sizes of SmolVLM2 ({', '.join(GEOMETRIES)}), or a folder with a checkpoint"
+_MODELS = f"demo, random weights of the sizes of SmolVLM2 ({', '.join(GEOMETRIES)}), or a folder with a checkpoint"
+
+
+def add_model_option(parser: argparse.ArgumentParser, default: str = "demo", words: str = "") -> None:
+    """Let the model be chosen; ``words`` say what the default is, where its name does not."""
+    parser.add_argument("--model", default=default, help=f"{_MODELS} [default: {words or default}]")
+
+
+def add_dtype_option(parser: argparse.ArgumentParser) -> None:
+    """Let the number type be chosen."""
+    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
 
 
 def model_folder(name: str) -> Path:

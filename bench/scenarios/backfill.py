@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bench.contenders.engine import answer
-from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
+from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
 from bench.workloads import FOLDER, Workload, uniform
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ SECOND = "Which colours are to be seen? Answer in one word."
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="256m", help=f"{HELP} [default: 256m; demo with --quick]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser, "256m", "256m; demo with --quick")
+    add_dtype_option(parser)
     parser.add_argument("--files", type=int, default=16, help="[default: 16]")
     parser.add_argument("--prompts", type=int, default=2, help="in each file [default: 2]")
     parser.add_argument("--tokens", type=int, default=24, help="of a caption, at most [default: 24]")

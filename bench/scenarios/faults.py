@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders.http import call, captions
-from bench.models import HELP, kv_cache_gib, model_folder
+from bench.models import add_model_option, kv_cache_gib, model_folder
 from bench.workloads import broadcast
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PATIENCE = 600.0  # seconds
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    add_model_option(parser)
     parser.add_argument("--prompts", type=int, default=200, help="of the call [default: 200]")
     parser.add_argument("--rounds", type=int, default=3, help="kills [default: 3]")
 

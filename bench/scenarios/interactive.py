@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from rich.table import Table
 
-from bench.models import HELP, kv_cache_gib, model_folder
+from bench.models import add_model_option, kv_cache_gib, model_folder
 from bench.samples import percentile
 from bench.workloads import broadcast
 
@@ -35,7 +35,7 @@ BESIDE = {"idle": None, "background": "background", "normal": "normal"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    add_model_option(parser)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"[default: {ROUNDS}]")
     parser.add_argument("--calls", type=int, default=CALLS, help=f"in each round [default: {CALLS}]")
     parser.add_argument(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.load import Answered, Load
-from bench.models import HELP, kv_cache_gib, model_folder
+from bench.models import add_model_option, kv_cache_gib, model_folder
 from bench.samples import percentile
 from bench.workloads import broadcast
 
@@ -28,7 +28,7 @@ BODIES = 100
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    add_model_option(parser)
     parser.add_argument("--calls", type=int, default=200, help="in each row [default: 200]")
     parser.add_argument("--callers", type=_numbers, default=(1, 4, 16, 32), help="closed [default: 1,4,16,32]")
     parser.add_argument(

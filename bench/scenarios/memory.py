@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders.http import call, captions
-from bench.models import HELP, kv_cache_gib, model_folder
+from bench.models import add_model_option, kv_cache_gib, model_folder
 from bench.server import Server
 from bench.workloads import uniform
 
@@ -20,7 +20,7 @@ MIB = 1024**2
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    add_model_option(parser)
     parser.add_argument("--parallel", type=int, default=16, help="parallelPrompts [default: 16]")
 
 

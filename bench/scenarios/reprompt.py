@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.contenders import Spent
 from bench.contenders.engine import answer, requests_of
-from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
+from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
 from bench.workloads import uniform
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ FRAMES, TOKENS = 3, 8
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser)
+    add_dtype_option(parser)
     parser.add_argument("--prompts", type=int, default=16, help="captions in a round [default: 16]")
     parser.add_argument("--rounds", type=int, default=6, help="[default: 6]")
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bench.contenders import Spent
 from bench.contenders.engine import answer, requests_of
-from bench.models import HELP, kv_cache_gib, model_folder
+from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder
 from bench.workloads import uniform
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ FRAMES, TOKENS = 1, 16
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser)
+    add_dtype_option(parser)
     parser.add_argument("--prompts", type=int, default=8, help="captions in a round [default: 8]")
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.contenders.engine import answer, requests_of
 from bench.geometry import Geometry, geometry_of
-from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
+from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
 from bench.tracing import STAGES, Trace, traced
 from bench.workloads import Workload, broadcast, mixed, uniform
 
@@ -29,8 +29,8 @@ STEPS = 48
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser)
+    add_dtype_option(parser)
     parser.add_argument("--prompts", type=int, default=24, help="captions in a round [default: 24]")
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
     parser.add_argument("--parallel", type=int, default=8, help="parallelPrompts [default: 8]")

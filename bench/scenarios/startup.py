@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from bench.models import HELP, model_folder
+from bench.models import add_model_option, model_folder
 from bench.workloads import FOLDER, broadcast
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Phases = dict[str, tuple[float, float]]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
+    add_model_option(parser)
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders.engine import answer, requests_of
-from bench.models import HELP, model_folder, tile_edge
+from bench.models import add_dtype_option, add_model_option, model_folder, tile_edge
 from bench.workloads import uniform
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ TOKENS = 64
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser)
+    add_dtype_option(parser)
     parser.add_argument("--prompts", type=int, default=32, help="captions in a round [default: 32]")
     parser.add_argument("--at-once", type=int, default=16, help="of them in flight [default: 16]")
     parser.add_argument("--rounds", type=int, default=6, help="[default: 6]")

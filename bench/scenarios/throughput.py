@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders import Contender, Remote, Spent
-from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
+from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
 from bench.workloads import WORKLOADS, Workload, of_mmif
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ CONTENDERS = ("engine", "http", "offline", "transformers")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser)
+    add_dtype_option(parser)
     parser.add_argument("--workload", choices=WORKLOADS, default="mixed", help="[default: mixed]")
     parser.add_argument("--mmif", type=Path, nargs="+", help="caption these files instead; not through HTTP")
     parser.add_argument("--prompts", type=int, default=40, help="captions in a round [default: 40]")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.contenders import Remote
 from bench.contenders.engine import AppEngine
-from bench.models import HELP, kv_cache_gib, model_folder, tile_edge
+from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
 from bench.samples import median_interval, ratio_of_neighbours, verdict
 from bench.workloads import mixed
 
@@ -32,8 +32,8 @@ BATCHED, SEQUENCES, THREADS = "CAPTIONER_MAX_BATCHED_TOKENS", "CAPTIONER_MAX_SEQ
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
-    parser.add_argument("--model", default="demo", help=f"{HELP} [default: demo]")
-    parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
+    add_model_option(parser)
+    add_dtype_option(parser)
     parser.add_argument("--minutes", type=float, default=20, help="that the search may take [default: 20]")
     parser.add_argument("--prompts", type=int, default=40, help="captions in a round [default: 40]")
     parser.add_argument("--rounds", type=int, default=6, help="of each comparison [default: 6]")
