@@ -127,8 +127,8 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         text = mmif
         for number, given in enumerate(asked.values()):
             # Read anew each time: what was serialised once can't be serialised again as it is, since mmif-python takes
-            # the TextDocuments' properties that it moved to the view for new ones.
-            before = whole if number == 0 else Mmif(text)
+            # the TextDocuments' properties that it moved to the view for new ones. Its form needs no second look.
+            before = whole if number == 0 else Mmif(text, validate=False)
             with passes.annotating(number):
                 try:
                     text = super().annotate(before, **given)
