@@ -13,12 +13,14 @@ A backfill on a Ray cluster: Ray Data hands the files to a pool of actors, each 
 import dataclasses
 import itertools
 import logging
+import math
 import os
 import pickle
 import socket
 import sqlite3
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +120,7 @@ class _Worker:
         self._in_flight: set[int] = set()
         self._name = f"ray {socket.gethostname()} {os.getpid()}"
         self._failure = ""
-        app = make_app()
+        self._app = app = make_app()
         try:
             app.engine.start()
             for asked in passes:
@@ -127,7 +129,14 @@ class _Worker:
             self._failure = f"{self._name}: {error}"
             return
         self._runner = LocalRunner(app, passes, parallel, parameters, worker=self._name)
-        threading.Thread(target=self._report, name="report", daemon=True).start()
+        threading.Thread(target=_keep_reporting, args=[weakref.ref(self)], name="report", daemon=True).start()
+
+    def __del__(self) -> None:
+        """
+        Called when Ray ends a worker that is not needed any more. What its engine consists of would be killed next, and
+        the engine would take that for its death.
+        """
+        self._app.engine.close()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one file. The answer has what came of it, or why nothing can be done any more, or neither."""
@@ -145,10 +154,16 @@ class _Worker:
         finally:
             self._in_flight.discard(number)
 
-    def _report(self) -> None:
-        while True:
-            self._desk.report.remote(self._name, dataclasses.replace(self._runner.live(), files=len(self._in_flight)))
-            time.sleep(_NEWS_SECONDS)
+    def report(self) -> None:
+        """Tell the desk how it gets on."""
+        self._desk.report.remote(self._name, dataclasses.replace(self._runner.live(), files=len(self._in_flight)))
+
+
+def _keep_reporting(worker: "weakref.ref[_Worker]") -> None:
+    while (there := worker()) is not None:
+        there.report()
+        del there
+        time.sleep(_NEWS_SECONDS)
 
 
 def _answer(job: Job, result: Result | None = None, *, failure: str = "", left: bool = False) -> dict[str, Any]:
@@ -186,7 +201,7 @@ class RayRunner:
         self._reports: list[tuple[float, Live]] = []
         _join(address, environment)
         try:
-            self._cpus, self._gpus = _resources(address, pool)
+            self._cpus, self._gpus, self._engines = _resources(address, pool)
             beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._desk = ray.remote(num_cpus=0, max_concurrency=1)(_Desk).options(scheduling_strategy=beside).remote()
         except BaseException:
@@ -223,7 +238,8 @@ class RayRunner:
         listener = threading.Thread(target=self._listen, args=[ended, asked, on_begin], name="news", daemon=True)
         listener.start()
         try:
-            yield from self._answers(left, self._pool.parallel, _TRIES, asked, on_begin)
+            shared_out = max(1, min(self._pool.parallel, math.ceil(len(left) / self._engines)))
+            yield from self._answers(left, shared_out, _TRIES, asked, on_begin)
             if left and not self._stopping:
                 # One of these may be what workers die of, and the others may only have been beside it.
                 logger.warning("%d file(s) lost their workers again and again; each is tried alone.", len(left))
@@ -332,6 +348,8 @@ def _join(address: str, environment: Mapping[str, str]) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # a long file, or an engine's start, may take its time
+    # By default a pool grows when its actors have more handed out to them than they do at once, which ours never have.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
 
 
 def _see_whether_it_is_there(address: str) -> None:
@@ -345,8 +363,8 @@ def _see_whether_it_is_there(address: str) -> None:
         raise ClusterError(f"There is no Ray cluster at {address}: {error}") from error
 
 
-def _resources(address: str, pool: Pool) -> tuple[int, int]:
-    """How many CPUs and GPUs of the cluster each actor takes."""
+def _resources(address: str, pool: Pool) -> tuple[int, int, int]:
+    """How many CPUs and GPUs of the cluster each actor takes, and how many actors there may be."""
     there = ray.cluster_resources()
     kind, each = ("GPU", pool.gpus) if there.get("GPU") else ("CPU", pool.cpus)
     if address == LOCAL and there.get(kind, 0) < each * pool.least:  # another cluster may grow
@@ -354,4 +372,6 @@ def _resources(address: str, pool: Pool) -> tuple[int, int]:
             f"{pool.least} engine(s) with {each} {kind}(s) each don't fit into the {there.get(kind, 0):g} of this "
             "machine; see --ray-engines-min and --ray-cpus."
         )
-    return (1, each) if kind == "GPU" else (each, 0)
+    room = max(1, int(there.get(kind, 0) // each))
+    most = pool.most or room if address != LOCAL else min(pool.most or room, room)
+    return (1, each, most) if kind == "GPU" else (each, 0, most)

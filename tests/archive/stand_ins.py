@@ -15,7 +15,7 @@ class StandIn:
     """Answers every file with itself, but for what its text asks: the worker's death, or to wait for a gate."""
 
     def __init__(self) -> None:
-        self.engine: Any = SimpleNamespace(start=lambda: None, in_flight=0, waiting=0)
+        self.engine: Any = SimpleNamespace(start=lambda: None, close=lambda: None, in_flight=0, waiting=0)
 
     def check_resolution(self, framing: Any) -> None:
         """Any will do."""

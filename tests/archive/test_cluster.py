@@ -73,7 +73,7 @@ def test_two_engines_make_the_same_archive_though_one_is_killed(
     }
 
 
-Make = Callable[[Any], RayRunner]
+Make = Callable[..., RayRunner]
 
 
 @pytest.fixture
@@ -93,11 +93,12 @@ def jobs(tmp_path: Path) -> list[Job]:
 
 @pytest.fixture
 def on_cluster(gate: Path) -> Iterator[Make]:
-    """A cluster of one worker with a stand-in for the app, three files in flight."""
+    """A cluster with a stand-in for the app, of one worker if no more are asked for, three files in flight in each."""
     made: list[RayRunner] = []
 
-    def make(app: Any) -> RayRunner:
-        made.append(RayRunner(LOCAL, app, (), Pool(1, 1, cpus=1, gpus=1, parallel=3), "asked", {"GATE": str(gate)}))
+    def make(app: Any, most: int = 1) -> RayRunner:
+        pool = Pool(1, most, cpus=1, gpus=1, parallel=3)
+        made.append(RayRunner(LOCAL, app, (), pool, "asked", {"GATE": str(gate)}))
         return made[-1]
 
     yield make
@@ -121,25 +122,29 @@ def test_a_file_that_kills_its_workers_fails_alone(on_cluster: Make, jobs: list[
     assert set(begun) == {job.path for job in jobs}
 
 
-def test_told_to_stop_it_ends_with_what_is_begun(on_cluster: Make, jobs: list[Job], gate: Path) -> None:
-    runner = on_cluster(StandIn)
+def test_there_are_as_many_workers_as_files_need_and_told_to_stop_these_end_with_what_they_have(
+    on_cluster: Make, jobs: list[Job], gate: Path
+) -> None:
+    runner = on_cluster(StandIn, most=2)
+    wanted = 3 * min(2, os.cpu_count() or 1)  # each has three
     begun: list[str] = []
-    three = threading.Event()
+    full = threading.Event()
 
     def note(job: Job) -> None:
         begun.append(job.path)
-        if len(begun) == 3:
-            three.set()
+        if len(begun) == wanted:
+            full.set()
 
     results: list[Result] = []
     consuming = threading.Thread(target=lambda: results.extend(runner.results(jobs, note)))
     consuming.start()
-    three.wait()
+    full.wait()
     runner.stop()
     runner._hear({job.path: job for job in jobs}, note)  # the workers know
     gate.touch()
     consuming.join()
-    assert len(begun) == 3
+    assert len(begun) == wanted
+    assert len({result.worker for result in results}) == wanted // 3
     assert sorted(result.path for result in results) == sorted(begun)
     assert {job.path for job in jobs if job.target.exists()} == set(begun)
 
