@@ -7,6 +7,7 @@ The loading dock: an archive of MMIF in, an archive out.
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -22,20 +23,22 @@ from rich.logging import RichHandler
 import app
 from archive import estimate, status
 from archive.__main__ import main as report_on
-from archive.choice import choose
+from archive.choice import Choice, choose
+from archive.digest import digest, former_digests
 from archive.display import display_on, print_whole, summary
 from archive.inputs import InputError, Job, find_jobs
 from archive.ledger import FOLDER, Ledger, LedgerError
 from archive.local import LocalRunner
 from archive.lock import Locked, locked
 from archive.output import remove_parts
-from archive.plan import Given, Pass, PlanError, digest, read_plan, single_pass
+from archive.plan import Given, Pass, PlanError, read_plan, single_pass
 from archive.records import Outcome
 from archive.remote import Patience, RemoteCaptioner, RemoteRunner, ServerError
 from archive.run import Progress, Runner, run
 from archive.settings import BackfillSettings
 from captioning.parameters import Parameters
 from captioning.settings import CaptioningSettings
+from captioning.urls import source_of
 from cli import add_parameters, given_parameters
 from configuration import SettingsError, refuse_unknown_variables
 from engine.errors import EngineError
@@ -130,13 +133,28 @@ class _Asked:
     captioner: app.SmolVLM2Captioner
     settings: BackfillSettings
 
+    def check(self, parameters: Given) -> Mapping[str, Any]:
+        """Refine parameters; see :func:`_refined`."""
+        return _refined(self.captioner, parameters)
+
+    def choose(self, ledger: Ledger | None, parameters: str) -> Choice:
+        """Choose what is to be done; ``parameters`` is the digest of what is asked."""
+        return choose(
+            self.jobs,
+            ledger,
+            parameters,
+            retry_failed=self.options.retry_failed,
+            force=self.options.force,
+            former=former_digests(ledger, self.check({}), self.check) if ledger else {},
+        )
+
 
 def _backfill(arguments: list[str]) -> int:
     asked = _read(arguments)
     console = Console(stderr=True)
     _log_to(console)
     with _captioning(asked) as (model, make_runner):
-        parameters = digest(asked.passes, model)
+        parameters = digest(asked.passes, asked.check({}), model)
         if asked.options.dry_run:
             return _dry_run(asked, model, parameters)
         with locked(asked.output), Ledger(asked.output) as ledger:
@@ -154,12 +172,7 @@ def _read(arguments: list[str]) -> _Asked:
     refuse_unknown_variables(app.SETTINGS)
     captioner = app.get_app()
     given = given_parameters(options, known)
-
-    def check(parameters: Given) -> Mapping[str, Any]:
-        refined = captioner._refine_params(**parameters)
-        Parameters.of(refined)
-        return refined
-
+    check = functools.partial(_refined, captioner)
     if options.plan is None:
         passes = single_pass(given, check)
     else:
@@ -169,6 +182,23 @@ def _read(arguments: list[str]) -> _Asked:
         raise InputError(f"OUTPUT has to be a folder; {output} is a file.")
     jobs = find_jobs(options.INPUT, output, column=options.column, base=options.base)
     return _Asked(options, arguments, output, jobs, passes, captioner, BackfillSettings.read())
+
+
+def _folder(text: str) -> Path:
+    if not isinstance(folder := source_of(text), Path):
+        raise argparse.ArgumentTypeError(f"it has to be a folder that this machine sees; {text} is a URL")
+    return folder
+
+
+def _refined(captioner: app.SmolVLM2Captioner, parameters: Given) -> Mapping[str, Any]:
+    """
+    Refine parameters as the app does.
+
+    :raises ValueError: if one can't be used
+    """
+    refined = captioner._refine_params(**parameters)
+    Parameters.of(refined)
+    return refined
 
 
 def _parser(known: Any) -> argparse.ArgumentParser:
@@ -182,14 +212,15 @@ def _parser(known: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "INPUT",
         nargs="+",
-        help="folder (its .mmif files), file, quoted glob, or manifest: .txt or .lst with a path a line, .csv or .tsv",
+        help="folder (its .mmif files), file, quoted glob, manifest (.txt or .lst with a path a line, .csv or .tsv), "
+        "or a URL of one of these, as s3://bucket/folder",
     )
-    parser.add_argument("OUTPUT", type=Path, help="folder for the captioned MMIF files, at the same relative paths")
+    parser.add_argument("OUTPUT", type=_folder, help="folder for the captioned MMIF files, at the same relative paths")
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="passes over every file, in YAML; see docs/backfill.md"
     )
     parser.add_argument("--column", default="", metavar="NAME", help="column of a manifest that has the paths")
-    parser.add_argument("--base", type=Path, metavar="FOLDER", help="folder to which output paths are relative")
+    parser.add_argument("--base", metavar="FOLDER", help="folder, or URL, to which output paths are relative")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--server", action="append", default=[], metavar="URL", help="running endpoint; may be repeated")
     where.add_argument(
@@ -292,12 +323,9 @@ def _on_cluster(asked: _Asked) -> Captioning:
 def _dry_run(asked: _Asked, model: str, parameters: str) -> int:
     if (asked.output / FOLDER / "ledger.sqlite").exists():
         with Ledger(asked.output, read_only=True) as ledger:
-            choice = choose(
-                asked.jobs, ledger, parameters, retry_failed=asked.options.retry_failed, force=asked.options.force
-            )
-            runs = ledger.runs()
+            choice, runs = asked.choose(ledger, parameters), ledger.runs()
     else:
-        choice, runs = choose(asked.jobs, None, parameters, retry_failed=False, force=False), []
+        choice, runs = asked.choose(None, parameters), []
     found = estimate.look_into(choice.jobs, asked.passes)
     print_whole(Console(), estimate.shown(choice, found, estimate.rate(runs, model)))
     return DONE
@@ -308,8 +336,7 @@ def _work(
 ) -> int:
     for left in ledger.records("running"):  # by a run that was killed
         remove_parts(asked.output / left.path)
-    options = asked.options
-    choice = choose(asked.jobs, ledger, parameters, retry_failed=options.retry_failed, force=options.force)
+    choice = asked.choose(ledger, parameters)
     plan = [{"name": made.name, "parameters": made.parameters} for made in asked.passes]
     number = ledger.begin_run(asked.command, plan, model)
     ledger.register(number, ((job.path, job.source) for job in asked.jobs))

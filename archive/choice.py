@@ -1,12 +1,14 @@
 """Which files are left to do: neither done already, nor failed before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from archive.inputs import Job
 from archive.ledger import Ledger
 from archive.records import FileRecord
 from archive.work import FileFailed, stamp_of
+from captioning.urls import Status, status_of
 
 
 @dataclass
@@ -26,7 +28,15 @@ class Choice:
     failed: int = 0
 
 
-def choose(jobs: Iterable[Job], ledger: Ledger | None, parameters: str, *, retry_failed: bool, force: bool) -> Choice:
+def choose(
+    jobs: Iterable[Job],
+    ledger: Ledger | None,
+    parameters: str,
+    *,
+    retry_failed: bool,
+    force: bool,
+    former: Mapping[str, str] = MappingProxyType({}),
+) -> Choice:
     """
     Choose what is to be done.
 
@@ -34,43 +44,53 @@ def choose(jobs: Iterable[Job], ledger: Ledger | None, parameters: str, *, retry
     :param parameters: digest of what is asked
     :param retry_failed: also those that failed, and did so with this input and these parameters
     :param force: all
+    :param former: digests of an earlier form, and what they are today
     """
     choice = Choice()
     for job in jobs:
         record = ledger.record(job.path) if ledger else None
-        size, mtime_ns = _status(job)
-        if ledger and record and not force and record.parameters_digest == parameters:
-            same = _same_input(job, record, size, mtime_ns, ledger)
+        status = _status(job)
+        if ledger and record and not force and _asked(record, former) == parameters:
+            same = _same_input(job, record, status, ledger)
             if same and record.state == "failed" and not retry_failed:
                 choice.failed += 1
                 continue
             if same and record.state == "done" and _output_stands(job, record):
                 choice.unchanged += 1
+                if record.parameters_digest != parameters and not ledger.read_only:
+                    ledger.rename_digest(job.path, parameters)
                 continue
         choice.jobs.append(job)
-        choice.sizes[job.path] = size or 0
+        choice.sizes[job.path] = status.size or 0
     return choice
 
 
-def _status(job: Job) -> tuple[int | None, int | None]:
+def _asked(record: FileRecord, former: Mapping[str, str]) -> str | None:
+    known = record.parameters_digest
+    return known if known is None else former.get(known, known)
+
+
+def _status(job: Job) -> Status:
     try:
-        status = job.source.stat()
+        return status_of(job.source)
     except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns
+        return Status(None, None)
 
 
-def _same_input(job: Job, record: FileRecord, size: int | None, mtime_ns: int | None, ledger: Ledger) -> bool:
-    """Compare by size and time, and only where these differ by content, which takes reading it."""
-    if (record.input_bytes, record.input_mtime_ns) == (size, mtime_ns):
+def _same_input(job: Job, record: FileRecord, status: Status, ledger: Ledger) -> bool:
+    """Compare by size and time, and only where these differ or are not known by content, which takes reading it."""
+    if (record.input_bytes, record.input_mtime_ns) == (status.size, status.mtime_ns) and (
+        status.mtime_ns is not None or record.input_digest is None
+    ):
         return True
-    if record.input_bytes != size:
+    if record.input_bytes != status.size and status.size is not None:
         return False
     try:
         stamp = stamp_of(job)
     except FileFailed:
         return False
-    if same := stamp.digest == record.input_digest:
+    same = stamp.digest == record.input_digest
+    if same and stamp.mtime_ns != record.input_mtime_ns and not ledger.read_only:
         ledger.touch(job.path, stamp.mtime_ns)
     return same
 

@@ -8,15 +8,16 @@ Table ``files``, one row for each file, for ever:
 
 ===================== =================================================================================================
 path                  of the output, relative to the output folder, with ``/`` (primary key)
-source                path of the input, absolute
+source                path of the input, absolute, or its URL
 run                   id of the last run that was asked to do it, in ``runs``
 state                 ``waiting``, ``running``, ``done`` or ``failed``
 attempts              how many times it was begun
 worker                who did it: ``local``, a server's address, a Ray actor's name; NULL if it is not done
 input_bytes           size of the input, and
-input_mtime_ns        time of its last change in ns since 1970: while both stay the same the input is not read again
+input_mtime_ns        time of its last change in ns since 1970: while both stay the same the input is not read again;
+                      NULL where whoever has it doesn't say, and it is read each time
 input_digest          SHA-256 of the input, hexadecimal
-parameters_digest     SHA-256 of what was asked: of all passes' parameters that captions depend on
+parameters_digest     of what was asked: ``2:`` and SHA-256 of what captions depend on, see :mod:`archive.digest`
 output_bytes          size of the output
 time_frames           distinct TimeFrames that some pass selected
 prompts               prompts over all passes; where a server did it, those with a caption
@@ -66,6 +67,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from archive.records import Counts, FileRecord, Outcome, Result, RunRecord, State
+from captioning.urls import Source
 
 FOLDER = ".backfill"
 VERSION = 1  # of the schema
@@ -112,6 +114,7 @@ class Ledger:
 
     def __init__(self, output: Path, *, read_only: bool = False) -> None:
         self.file = output / FOLDER / "ledger.sqlite"
+        self.read_only = read_only
         self._lock = threading.RLock()
         if read_only and not self.file.is_file():
             raise LedgerError(f"There is no backfill in {output}: {self.file} does not exist.")
@@ -187,7 +190,7 @@ class Ledger:
 
     # Files.
 
-    def register(self, run: int, files: Iterable[tuple[str, Path]]) -> None:
+    def register(self, run: int, files: Iterable[tuple[str, Source]]) -> None:
         """Add the files that a run is asked to do, pairs of ``path`` and ``source``; those known keep their state."""
         rows = ((path, str(source), run) for path, source in files)
         with self._transaction():
@@ -208,9 +211,24 @@ class Ledger:
         """Note that a file waits again, for a reason that is not its own."""
         self._execute("UPDATE files SET state = 'waiting', error = ? WHERE path = ?", (error, path))
 
-    def touch(self, path: str, mtime_ns: int) -> None:
+    def touch(self, path: str, mtime_ns: int | None) -> None:
         """Note that an input has another time of change, its content being the same."""
         self._execute("UPDATE files SET input_mtime_ns = ? WHERE path = ?", (mtime_ns, path))
+
+    def rename_digest(self, path: str, digest: str) -> None:
+        """Note that what was asked of a file has another digest, being the same."""
+        self._execute("UPDATE files SET parameters_digest = ? WHERE path = ?", (digest, path))
+
+    def digests_by_run(self) -> Iterator[tuple[RunRecord, list[str]]]:
+        """Yield the runs, each with the digests of what was asked of those files that were begun in it and ended."""
+        runs = self.runs()
+        for run, next_ in zip(runs, [*runs[1:], None]):
+            rows = self._query(
+                "SELECT DISTINCT parameters_digest FROM files WHERE state IN ('done', 'failed') "
+                "AND started >= ? AND started < ? AND parameters_digest IS NOT NULL",
+                (run.began, next_.began if next_ else float("inf")),
+            )
+            yield run, [digest for (digest,) in rows]
 
     def finish(self, result: Result) -> None:
         """Note what has come of a file, all of it or nothing."""

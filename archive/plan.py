@@ -17,8 +17,6 @@ its callers'.
 """
 
 import difflib
-import hashlib
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +31,6 @@ PRESETS = Path(__file__).parent.parent / "captioning" / "presets"
 Given = dict[str, list[str]]  # parameters as a caller gives them: texts, several of a multivalued one
 Check = Callable[[Given], Mapping[str, Any]]  # refines parameters; ValueError if one can't be used
 
-# Most say how the work is done and recorded, and change no caption; the model counts as what it really is.
-_NOT_DIGESTED = frozenset({"parallelPrompts", "pretty", "runningTime", "hwFetch", "model"})
 _FOR_ALL = frozenset({"pretty"})  # an output has one layout
 
 
@@ -81,19 +77,6 @@ def single_pass(options: Given, check: Check) -> tuple[Pass, ...]:
         return (Pass("captions", options, check(options)),)
     except ValueError as error:
         raise PlanError(str(error)) from error
-
-
-def digest(passes: Sequence[Pass], model: str) -> str:
-    """
-    Return SHA-256, hexadecimal, of all that captions depend on but the input.
-
-    :param model: what captions, as ``id@revision``
-    """
-    asked = [
-        [made.name, {k: v for k, v in made.refined.items() if k not in _NOT_DIGESTED and not k.startswith("#")}]
-        for made in passes
-    ]
-    return hashlib.sha256(json.dumps([model, asked], sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ class Stamp:
     What identifies an input; see the table ``files``.
 
     :param size: in bytes
-    :param mtime_ns: when it was last changed
+    :param mtime_ns: when it was last changed; ``None`` if whoever has it doesn't say
     :param digest: of its content
     """
 
     size: int
-    mtime_ns: int
+    mtime_ns: int | None
     digest: str
 
 

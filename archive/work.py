@@ -11,6 +11,7 @@ from typing import Protocol
 from archive.inputs import Job
 from archive.output import atomic
 from archive.records import Cause, Counts, Result, Stamp
+from captioning.urls import content_of, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +105,12 @@ def stamp_of(job: Job) -> Stamp:
 
 def _read(job: Job) -> tuple[bytes, Stamp]:
     try:
-        status = job.source.stat()  # before the content: a change meanwhile is noticed the next time
-        content = job.source.read_bytes()
+        status = status_of(job.source)  # before the content: a change meanwhile is noticed the next time
+        content = content_of(job.source)
     except OSError as error:
         raise FileFailed("input", f"{job.source} can't be read: {error.strerror or error}.") from error
-    return content, Stamp(status.st_size, status.st_mtime_ns, hashlib.sha256(content).hexdigest())
+    size = len(content) if status.size is None else status.size
+    return content, Stamp(size, status.mtime_ns, hashlib.sha256(content).hexdigest())
 
 
 def _decoded(job: Job, content: bytes) -> str:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from app import SmolVLM2Captioner, get_app
-from archive.plan import PRESETS, Given, Pass, PlanError, digest, read_plan, single_pass
+from archive.plan import PRESETS, Given, Pass, PlanError, read_plan, single_pass
 from captioning.parameters import Parameters
 
 
@@ -191,12 +191,3 @@ def test_options_alone_are_a_plan_of_one_pass(unstarted: SmolVLM2Captioner) -> N
     assert (made.name, made.parameters, made.refined["tfLabels"]) == ("captions", {"tfLabels": ["slate"]}, ["slate"])
     with pytest.raises(PlanError, match='parameter "topP"'):
         single_pass({"topP": ["9"]}, checker(unstarted))
-
-
-def test_digests_tell_what_captions_depend_on(unstarted: SmolVLM2Captioner) -> None:
-    def made(model: str = "demo@1", **options: list[str]) -> str:
-        return digest(single_pass(options, checker(unstarted)), model)
-
-    assert made() == made(maxNewTokens=["200"]) == made(parallelPrompts=["8"]) == made(pretty=["true"])
-    different = [made(), made(model="demo@2"), made(maxNewTokens=["201"]), made(tfLabels=["slate"])]
-    assert len(set(different)) == 4

@@ -1,0 +1,73 @@
+"""Files elsewhere, by URL."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from fsspec import filesystem
+
+from captioning.urls import Source, Status, Url, content_of, opened, source_of, status_of
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A folder in memory, as a store has one, with a file."""
+    memory = filesystem("memory")
+    memory.pipe("/bucket/a b.txt", b"content")
+    yield "memory://bucket"
+    memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("tapes/a.mmif", Path("tapes/a.mmif")),
+        ("/tapes/a:b.mmif", Path("/tapes/a:b.mmif")),
+        ("file:///tapes/a%20b.mmif", Path("/tapes/a b.mmif")),
+        ("FILE://localhost/tapes", Path("/tapes")),
+        ("s3://bucket/a%20b.mmif", Url("s3://bucket/a%20b.mmif")),
+        ("file://elsewhere/tapes", Url("file://elsewhere/tapes")),
+    ],
+)
+def test_a_url_is_told_from_a_path(text: str, source: Source) -> None:
+    assert source_of(text) == source
+
+
+def test_names() -> None:
+    assert Url("s3://bucket/a%20?b.mmif").name == "bucket/a%20?b.mmif"
+    assert Url("https://host:1/a%20b.mmif?signature=x/y.z").name == "host:1/a b.mmif"
+
+
+def test_what_is_there(bucket: str) -> None:
+    url = Url(f"{bucket}/a b.txt")
+    assert content_of(url) == b"content"
+    written: datetime = filesystem("memory").modified("/bucket/a b.txt")
+    assert status_of(url) == Status(7, round(written.timestamp() * 1e6) * 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("memory://bucket/none", "no such file"),
+        ("nonsense://bucket/a", "Protocol not known: nonsense"),
+        ("http://127.0.0.1:1/a", "no such file|Cannot connect"),
+    ],
+)
+def test_what_can_not_be_read_is_an_os_error(bucket: str, text: str, said: str) -> None:
+    for read in (status_of, content_of):
+        with pytest.raises(OSError, match=said):
+            read(Url(text))
+
+
+def test_whatever_error_a_store_has_is_an_os_error(bucket: str) -> None:
+    with pytest.raises(OSError, match="KeyError: 'bucket'"), opened(Url(f"{bucket}/x")):
+        raise KeyError("bucket")
+
+
+def test_no_file_of_this_machine_comes_in_through_a_chain(bucket: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    for chain in (f"{bucket}/a::file://{secret}", f"simplecache::file://{secret}", f"filecache://{secret}"):
+        with pytest.raises(OSError):
+            content_of(Url(chain))
