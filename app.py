@@ -21,6 +21,7 @@ from mmif import Mmif, View
 from archive.settings import BackfillSettings
 from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, cut_notes, fit_notes, run
 from captioning.callwarnings import CallWarnings
+from captioning.fetching import VideoCache
 from captioning.form import Form, with_schema
 from captioning.parameters import Framing, Parameters, decoding_of
 from captioning.passes import Annotated, Passes
@@ -73,6 +74,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         captioning = CaptioningSettings.read()
         self.frame_budget = ByteBudget(captioning.frame_budget_mib * 1024**2)
         self.places = Places(captioning.media_root, captioning.allow_remote)
+        self.videos = VideoCache(round(captioning.video_cache_gib * 1024**3), captioning.video_cache)
 
     def _appmetadata(self) -> Any:
         """See ``metadata.py``."""
@@ -182,11 +184,12 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         for one in asked:
             self.check_resolution(one.framing)
         running.check()
-        works = [Work(plan(mmif, one, self.places), one, self._conversation(one)) for one in asked]
-        if any(work.plan.tasks for work in works):
-            self.engine.start()
-        call = through(self.engine.open_call(background=running.background))
-        return run(works, call, self.frame_budget, report_progress, running, window=window)
+        with self.videos.lease() as fetch:
+            works = [Work(plan(mmif, one, self.places, fetch), one, self._conversation(one)) for one in asked]
+            if any(work.plan.tasks for work in works):
+                self.engine.start()
+            call = through(self.engine.open_call(background=running.background))
+            return run(works, call, self.frame_budget, report_progress, running, window=window)
 
     def sign_view(self, view: View, runtime_conf: dict[str, Any]) -> None:
         """Sign as the SDK does; of several passes, also with the name of the one that the view is of."""

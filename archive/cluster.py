@@ -40,6 +40,7 @@ from archive.records import Result
 from archive.run import Live
 from archive.work import FileFailed, Stopped, do, stamp_of
 from captioning.parameters import Parameters
+from captioning.urls import source_of
 from engine.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class _Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one file. The answer has what came of it, or why nothing can be done any more, or neither."""
-        job = Job(row["path"], Path(row["source"]), Path(row["target"]))
+        job = Job(row["path"], source_of(row["source"]), Path(row["target"]))
         if self._failure:
             return _answer(job, failure=self._failure)
         if (told := ray.get(self._desk.begin.remote(job.path, self._tries))) != "begin":

@@ -18,6 +18,7 @@ from archive.records import Counts, Result
 from archive.run import Live
 from archive.work import Captioned, FileFailed, Progress, Stopped, do
 from captioning.call import CaptioningFailed, TakesPrompts
+from captioning.fetching import DiskFull
 from captioning.parameters import Framing
 from captioning.passes import Annotated
 from engine.engine import Engine
@@ -190,6 +191,8 @@ class LocalRunner:
             )
         except CaptioningFailed as error:
             raise FileFailed("captions", str(error)) from error
+        except DiskFull as error:
+            raise Stopped(f"{error} Make room, and start the same command again.") from error
         except EngineError as error:
             raise Stopped(f"{error} Look at the log above, mend it, and start the same command again.") from error
         except jsonschema.ValidationError as error:

@@ -28,7 +28,7 @@ _SEND_SECONDS = 120.0  # without a byte of the input going through
 _GREETING_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 # Kinds of errors that say something of the server, and nothing of the file.
-_NOT_THE_FILES = ("EngineDied", "EngineUnavailable", "EngineStartError", "EngineError")
+_NOT_THE_FILES = ("EngineDied", "EngineUnavailable", "EngineStartError", "EngineError", "DiskFull")
 
 
 class ServerError(RuntimeError):

@@ -9,6 +9,7 @@ from clams.app import ClamsPromptableApp, PromptTask
 from mmif import Annotation, AnnotationTypes, Document, DocumentTypes, Mmif
 from mmif.utils.timeunit_helper import convert
 
+from captioning.fetching import Fetch
 from captioning.parameters import Parameters
 from captioning.places import ANYWHERE, ForbiddenPlace, Places
 from captioning.videos import locate, rate_of
@@ -52,21 +53,26 @@ class Plan:
     failures: int = 0
 
 
-def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE) -> Plan:
+def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE, fetch: Fetch | None = None) -> Plan:
     """
     Turn the TimeFrames that ``parameters`` select into tasks.
 
     :param places: where videos may be read from
+    :param fetch: fetches those with a URL; see :func:`captioning.videos.locate`
     :raises ValueError: if the MMIF holds no video
     """
     videos = {document.id: document for document in mmif.get_documents_by_type(DocumentTypes.VideoDocument)}
     if not videos:
         raise ValueError("The input MMIF has no VideoDocument; this app captions TimeFrames of videos.")
+
+    def located(document: Document) -> Path:
+        return _located(document, places, fetch)
+
     made = Plan()
     missing: dict[tuple[str, Cause], list[str]] = {}
     for time_frame in _selected(mmif, parameters.labels, made):
         try:
-            task = _task(mmif, time_frame, parameters, videos, places)
+            task = _task(mmif, time_frame, parameters, videos, located)
         except _NotAVideo:
             continue
         except (ValueError, KeyError, TypeError) as error:
@@ -128,11 +134,15 @@ def _listed(labels: frozenset[str] | set[str]) -> str:
 
 
 def _task(
-    mmif: Mmif, time_frame: Annotation, parameters: Parameters, videos: dict[str, Document], places: Places
+    mmif: Mmif,
+    time_frame: Annotation,
+    parameters: Parameters,
+    videos: dict[str, Document],
+    located: Callable[[Document], Path],
 ) -> Task:
     points = {name: _time_points(mmif, time_frame, name) for name in ("representatives", "targets")}
     document = _document(mmif, time_frame, points["targets"] + points["representatives"], videos)
-    path = _located(document, places)
+    path = located(document)
 
     def frame_rate() -> float:
         return rate_of(document, path)
@@ -151,9 +161,9 @@ def _task(
     return Task(time_frame.id, document.id, path, chosen, segment.span)
 
 
-def _located(document: Document, places: Places) -> Path:
+def _located(document: Document, places: Places, fetch: Fetch | None) -> Path:
     try:
-        return locate(document, places)
+        return locate(document, places, fetch)
     except ForbiddenPlace as error:
         raise ForbiddenPlace(f"the video {document.id} is not read: {error}") from None
 

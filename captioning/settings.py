@@ -43,3 +43,9 @@ class CaptioningSettings(Settings):
         "may be repeated, the variable holds several with commas between them",
         json_schema_extra={"separator": ","},
     )
+    video_cache_gib: float = Field(
+        16, gt=0, description="Disk for videos that are fetched from URLs, in GiB; a call waits when others fill it"
+    )
+    video_cache: Path | None = Field(
+        None, description="Folder for them, on a disk of this machine; unset takes that of temporary files"
+    )

@@ -3,30 +3,56 @@
 from pathlib import Path
 from urllib.parse import unquote
 
+import mmif_docloc_http
 from mmif import Document
+from mmif.serialize.annotation import discovered_docloc_plugins
 from mmif.utils.video_document_helper import get_framerate
 
+from captioning.fetching import Fetch
 from captioning.places import ANYWHERE, Places
+from captioning.urls import Url
 
 
-def locate(document: Document, places: Places = ANYWHERE) -> Path:
+def locate(document: Document, places: Places = ANYWHERE, fetch: Fetch | None = None) -> Path:
     """
-    Resolve a document's location through the SDK and its plugins, percent-encoded or not.
+    Resolve a document's location, percent-encoded or not.
 
     :param places: where videos may be read from
+    :param fetch: fetches what has a URL that no plugin of the SDK is installed for; without, the SDK's own ways do
     :raises ValueError: if it has none
     :raises ForbiddenPlace: if it lies elsewhere, whether there is something or not
     :raises FileNotFoundError: if there is no such file
+    :raises OSError: if it can't be fetched
     """
     if not document.location:
         raise ValueError(f"the video {document.id} has no location")
     local = places.check_location(document.location)
+    if fetch is not None and not local and not _has_plugin(url := Url(document.location)):
+        return _fetched(document, url, places, fetch)
     path = str(document.location_path())
     for candidate in (path, unquote(path)):
         file = places.check_path(candidate) if local else Path(candidate)
         if file.is_file():
             return file
     raise FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
+
+
+def _has_plugin(url: Url) -> bool:
+    # The one that comes with the SDK keeps all that it downloads until somebody looks into the temporary folder.
+    return discovered_docloc_plugins.get(url.scheme, mmif_docloc_http) is not mmif_docloc_http
+
+
+def _fetched(document: Document, url: Url, places: Places, fetch: Fetch) -> Path:
+    # A store's names are as they are; a location may be percent-encoded all the same, as those of files are.
+    for text in (url.text,) if url.on_web else dict.fromkeys((url.text, unquote(url.text))):
+        places.check_location(text)
+        try:
+            return fetch(Url(text))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OSError(f"{url}, where {document.id} should be, can't be fetched: {error}.") from error
+    raise FileNotFoundError(f"there is no file {url}, where {document.id} should be.")
 
 
 def rate_of(document: Document, path: Path) -> float:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec import filesystem
 
 import backfill
 from app import SmolVLM2Captioner
@@ -89,6 +91,74 @@ def test_what_has_changed_is_done_again_and_nothing_else(start: Run, archive: li
     assert sum(record.attempts for record in records().values()) == 15
     assert start("--maxNewTokens", "150", "--force") == 0
     assert sum(record.attempts for record in records().values()) == 21
+
+
+def test_a_ledger_with_digests_of_the_form_before_stays_as_it_is(
+    start: Run, archive: list[str], asked: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def age() -> None:
+        with Ledger(Path("out")) as ledger:
+            ledger._execute("UPDATE files SET parameters_digest = ?", ("ab" * 32,))
+
+    assert start() == 0
+    age()
+    os.utime(Path("in", archive[0]))
+    asked.clear()
+    capsys.readouterr()
+    assert start("--dry-run") == 0
+    assert re.search("Done already +│ +6 │", capsys.readouterr().out)
+    assert start() == 0
+    assert asked == []
+    assert {str(record.parameters_digest)[:2] for record in records().values()} == {"2:"}
+    age()
+    assert start("--maxNewTokens", "150") == 0
+    assert {record.attempts for record in records().values()} == {2}
+
+
+def test_inputs_and_videos_by_url_make_the_same_archive(
+    start: Run, archive: list[str], broadcast: Broadcast, tmp_path: Path, captioner: SmolVLM2Captioner
+) -> None:
+    store = filesystem("memory")
+    store.put(str(broadcast.path), "/archive/video.mp4")
+    here = f"file://{broadcast.path}"
+    there = "memory://archive/video.mp4"
+    try:
+        assert start() == 0
+        local = {path: text.replace(here, there) for path, text in outputs(Path("out")).items()}
+        Path("out").rename("local")
+        for path in archive:
+            store.pipe(f"/archive/tapes/{path}", Path("in", path).read_text().replace(here, there).encode())
+        store.pipe(
+            "/archive/tapes/lost.mmif", Path("in", archive[0]).read_text().replace(here, there + ".lost").encode()
+        )
+        Path("list.txt").write_text("memory://archive/tapes/none.mmif\n")
+        command = [
+            "list.txt",
+            "memory://archive/tapes",
+            "out",
+            "--plan",
+            "plan.yaml",
+            "--base",
+            "memory://archive/tapes",
+        ]
+        assert backfill.main([*command, "--dry-run"]) == 0
+        assert captioner.videos.held == 0
+        assert backfill.main(command) == 4
+        assert outputs(Path("out")) == local
+        failed = {path: record for path, record in records().items() if record.state == "failed"}
+        assert {path: record.cause for path, record in failed.items()} == {
+            "lost.mmif": "captions",
+            "none.mmif": "input",
+        }
+        assert "there is no file memory://archive/video.mp4.lost" in str(failed["lost.mmif"].error)
+        assert records()[archive[1]].source == f"memory://archive/tapes/{archive[1]}"
+        assert captioner.videos.held == broadcast.path.stat().st_size  # once for all
+        store.pipe(f"/archive/tapes/{archive[0]}", store.cat(f"/archive/tapes/{archive[0]}") + b"\n")
+        assert backfill.main(command) == 4
+        again = {path for path, record in records().items() if record.attempts == 2}
+        assert again == {archive[0]}
+    finally:
+        store.rm("/archive", recursive=True)
 
 
 def test_what_is_wrong_with_a_file_is_recorded_and_the_rest_is_done(

@@ -1,11 +1,14 @@
 """Inputs become pairs of a file and its output."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec import filesystem
 
 from archive.inputs import InputError, Job, find_jobs
+from captioning.urls import Url
 
 
 @pytest.fixture
@@ -104,3 +107,72 @@ def test_what_can_not_be_used_is_refused_before_anything_starts(tapes: Path) -> 
     (tapes / "list.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="list.txt can't be read"):
         paths("tapes/list.txt")
+
+
+@pytest.fixture
+def bucket() -> Iterator[Any]:
+    """Files in memory, as an object store has them."""
+    memory = filesystem("memory")
+    for name in ("b.mmif", "1990/c d.mmif", "1990/05/e.mmif", "1990/.f.mmif", ".hidden/g.mmif", "notes.json"):
+        memory.pipe(f"/bucket/tapes/{name}", b"{}")
+    yield memory
+    memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("memory://bucket/tapes", ["1990/05/e.mmif", "1990/c d.mmif", "b.mmif"]),
+        ("memory://bucket/tapes/", ["1990/05/e.mmif", "1990/c d.mmif", "b.mmif"]),
+        ("memory://bucket/*/1990/*.mmif", ["tapes/1990/c d.mmif"]),
+        ("memory://bucket/tapes/**/*.mmif", ["1990/05/e.mmif", "1990/c d.mmif", "b.mmif"]),
+        ("memory://bucket/tapes/notes.json", ["notes.json"]),
+    ],
+)
+def test_urls_of_a_store(given: str, expected: list[str], tmp_path: Path) -> None:
+    jobs = find_jobs([given], tmp_path)
+    assert [job.path for job in jobs] == expected
+    assert all(isinstance(job.source, Url) and str(job.source).endswith(f"/{job.path}") for job in jobs)
+    assert all(filesystem("memory").cat(str(job.source)) == b"{}" for job in jobs)
+    assert [job.target for job in jobs] == [tmp_path / path for path in expected]
+
+
+def test_urls_in_manifests_and_manifests_by_url(tapes: Path, bucket: Any) -> None:
+    (tapes / "list.txt").write_text("a.mmif\nmemory://bucket/tapes/b.mmif\nhttps://host/x%20y.mmif?signature=z\n")
+    jobs = {job.path: job.source for job in find_jobs(["tapes/list.txt"], Path("out"))}
+    assert jobs == {
+        "a.mmif": tapes / "a.mmif",
+        "bucket/tapes/b.mmif": Url("memory://bucket/tapes/b.mmif"),
+        "host/x y.mmif": Url("https://host/x%20y.mmif?signature=z"),
+    }
+    bucket.pipe("/bucket/lists/list.csv", f"file\n1990/c.mmif\nmemory://bucket/tapes/b.mmif\n{tapes}/a.mmif".encode())
+    jobs = {job.path: job.source for job in find_jobs(["memory://bucket/lists/list.csv"], Path("out"))}
+    assert jobs == {
+        "1990/c.mmif": Url("memory://bucket/lists/1990/c.mmif"),
+        "bucket/tapes/b.mmif": Url("memory://bucket/tapes/b.mmif"),
+        str(tapes / "a.mmif").lstrip("/"): tapes / "a.mmif",
+    }
+    assert paths("memory://bucket/tapes", base="memory://bucket") == [
+        "tapes/1990/05/e.mmif",
+        "tapes/1990/c d.mmif",
+        "tapes/b.mmif",
+    ]
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("memory://bucket/none", "There is no file at memory://bucket/none"),
+        ("memory://bucket/none*", "There is no file at"),
+        ("memory://*/b.mmif", "has to name a bucket or a host"),
+        ("nonsense://bucket/tapes", "nonsense://bucket/tapes can't be read: .*not known"),
+        ("memory://bucket/none.txt", "The manifest memory://bucket/none.txt can't be read"),
+    ],
+)
+def test_urls_that_can_not_be_used(given: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        paths(given)
+    with pytest.raises(InputError, match="b.mmif is not below memory://other, the folder that --base names"):
+        paths("memory://bucket/tapes/b.mmif", base="memory://other")

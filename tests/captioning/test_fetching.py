@@ -1,0 +1,261 @@
+"""Videos by URL, fetched to a disk with a bound."""
+
+import errno
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec import filesystem
+from fsspec.implementations.memory import MemoryFileSystem
+from mmif import Document, DocumentTypes
+
+from captioning.fetching import DiskFull, VideoCache
+from captioning.places import ForbiddenPlace, Places
+from captioning.urls import Url
+from captioning.videos import locate
+
+A, B, C = (Url(f"memory://tapes/{name}.mp4") for name in "abc")
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[Any]:
+    """A store with three videos of four bytes."""
+    store = filesystem("memory")
+    for url in (A, B, C):
+        store.pipe(url.text, url.text[-5].encode() * 4)
+    yield store
+    store.rm("/tapes", recursive=True)
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What has been fetched from the store."""
+    seen: list[str] = []
+    get = MemoryFileSystem.get_file
+
+    def noted(self: Any, name: str, *given: Any, **more: Any) -> Any:
+        seen.append(name)
+        return get(self, name, *given, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", noted)
+    return seen
+
+
+def there(folder: Path) -> set[bytes]:
+    """The content of all fetched videos on the disk."""
+    return {path.read_bytes() for path in folder.rglob("*.mp4")}
+
+
+def test_a_video_is_fetched_once_and_again_when_it_has_changed(tmp_path: Path, memory: Any, fetched: list[str]) -> None:
+    cache = VideoCache(100, tmp_path)
+    with cache.lease() as fetch, cache.lease() as other:
+        path = fetch(A)
+        assert path.read_bytes() == b"aaaa"
+        assert path.suffix == ".mp4"
+        assert fetch(A) == other(A) == path
+    with cache.lease() as fetch:
+        assert fetch(A) == path
+    assert fetched == ["/tapes/a.mp4"]
+    memory.pipe(A.text, b"anew")
+    with cache.lease() as fetch:
+        assert fetch(A).read_bytes() == b"anew"
+    assert len(fetched) == 2
+
+
+def test_those_let_go_of_longest_ago_make_room(tmp_path: Path) -> None:
+    cache = VideoCache(8, tmp_path)
+    for url in (A, B, A, C):
+        with cache.lease() as fetch:
+            fetch(url)
+    assert there(tmp_path) == {b"aaaa", b"cccc"}
+    assert cache.held == 8
+
+
+def test_a_call_waits_for_room_that_others_need(tmp_path: Path) -> None:
+    cache = VideoCache(8, tmp_path)
+    got: list[bytes] = []
+
+    def call() -> None:
+        with cache.lease() as fetch:
+            got.append(fetch(C).read_bytes())
+
+    waiting = threading.Thread(target=call)
+    with cache.lease() as fetch:
+        fetch(A)
+        fetch(B)
+        waiting.start()
+        waiting.join(0.2)
+        assert got == []
+        assert there(tmp_path) == {b"aaaa", b"bbbb"}
+    waiting.join()
+    assert got == [b"cccc"]
+    assert cache.held <= 8
+
+
+def test_calls_over_several_videos_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    cache = VideoCache(4, tmp_path)
+    with cache.lease() as one:
+        one(A)
+        waiting = threading.Thread(target=lambda: _hold(cache, B))
+        waiting.start()
+        while len(cache._files) < 2:
+            pass
+        assert one(B).read_bytes() == b"bbbb"  # which the other would fetch if there were room
+        waiting.join()
+    assert cache.held <= 4
+
+
+def _hold(cache: VideoCache, url: Url) -> None:
+    with cache.lease() as fetch:
+        fetch(url)
+
+
+def test_who_comes_while_it_is_fetched_waits_and_tries_if_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = VideoCache(100, tmp_path)
+    begun, gate = threading.Event(), threading.Event()
+    get, tries = MemoryFileSystem.get_file, list[int]()
+
+    def failing_first(self: Any, *given: Any, **more: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            begun.set()
+            gate.wait()
+            raise RuntimeError("the line is broken")
+        return get(self, *given, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", failing_first)
+    failures: list[str] = []
+
+    def first() -> None:
+        with pytest.raises(OSError, match="the line is broken") as failed, cache.lease() as fetch:
+            fetch(A)
+        failures.append(str(failed.value))
+
+    threads = [threading.Thread(target=first), threading.Thread(target=lambda: _hold(cache, A))]
+    threads[0].start()
+    begun.wait()
+    threads[1].start()
+    while next(iter(cache._files.values())).leases < 2:
+        pass
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert len(failures) == 1
+    assert len(tries) == 2
+    assert there(tmp_path) == {b"aaaa"}
+
+
+def test_what_can_not_be_had_is_asked_for_once_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: list[str]
+) -> None:
+    get = MemoryFileSystem.get_file
+
+    def fail(self: Any, *given: Any, **more: Any) -> None:
+        get(self, *given, **more)
+        raise TimeoutError("nobody answers")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", fail)
+    cache = VideoCache(100, tmp_path)
+    for _ in range(2):
+        with cache.lease() as fetch:
+            for _ in range(3):
+                with pytest.raises(OSError, match="nobody answers"):
+                    fetch(A)
+    assert fetched == ["/tapes/a.mp4"] * 2
+    assert there(tmp_path) == set()
+
+
+def test_what_there_is_no_room_for_at_all(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="more than the .* that there is room for.*--video-cache-gib"):
+        _hold(VideoCache(3, tmp_path), A)
+    assert there(tmp_path) == set()
+
+
+def test_a_full_disk_is_not_the_video_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Any, name: str, target: str) -> None:
+        Path(target).write_bytes(b"a")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", fail)
+    cache = VideoCache(100, tmp_path)
+    with pytest.raises(DiskFull, match="a.mp4 can't be fetched to .*No space left on device"):
+        _hold(cache, A)
+    assert there(tmp_path) == set()
+    assert cache.held == 0
+    (tmp_path / "file").touch()
+    with pytest.raises(DiskFull, match="No video can be fetched to .*/file"):
+        _hold(VideoCache(100, tmp_path / "file"), A)
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    killed = tmp_path / "captioner-videos-killed"
+    killed.mkdir()
+    (killed / "lock").touch()
+    (tmp_path / "another's").mkdir()
+    one, two = VideoCache(100, tmp_path), VideoCache(100, tmp_path)
+    _hold(one, A)
+    assert not killed.exists()
+    _hold(two, B)
+    assert there(tmp_path) == {b"aaaa", b"bbbb"}  # the first is alive, and keeps its own
+    del one, two
+    assert [path.name for path in tmp_path.iterdir()] == ["another's"]
+
+
+def located(location: str, cache: VideoCache, places: Places) -> bytes:
+    document = Document({"@type": str(DocumentTypes.VideoDocument), "properties": {"id": "d1", "mime": "video/mp4"}})
+    document.properties.location_ = location
+    with cache.lease() as fetch:
+        return locate(document, places, fetch).read_bytes()
+
+
+Located = Callable[..., bytes]
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Located:
+    cache = VideoCache(100, tmp_path / "cache")
+    return lambda location, *places: located(location, cache, Places(*places))
+
+
+def test_documents_by_url(at: Located, memory: Any, tmp_path: Path) -> None:
+    memory.pipe("/tapes/with%20percent.mp4", b"percent")
+    memory.pipe("/tapes/with space.mp4", b"space")
+    assert at("memory://tapes/a.mp4") == b"aaaa"
+    assert at("memory://tapes/with%20percent.mp4") == b"percent"
+    assert at("memory://tapes/with%20space.mp4") == b"space"
+    (tmp_path / "local.mp4").write_bytes(b"local")
+    assert at(f"file://{tmp_path}/local.mp4") == b"local"
+    with pytest.raises(FileNotFoundError, match="there is no file memory://tapes/none.mp4, where d1 should be"):
+        at("memory://tapes/none.mp4")
+    with pytest.raises(OSError, match="nonsense://tapes/a.mp4, where d1 should be, can't be fetched: .*not known"):
+        at("nonsense://tapes/a.mp4")
+
+
+def test_documents_of_places_that_are_allowed(at: Located, tmp_path: Path, fetched: list[str]) -> None:
+    assert at("memory://tapes/a.mp4", [tmp_path], ["memory://tapes"]) == b"aaaa"
+    fetched.clear()
+    for remotes in ([], ["memory://other"], ["s3://tapes"]):
+        with pytest.raises(ForbiddenPlace, match="another host"):
+            at("memory://tapes/a.mp4", [tmp_path], remotes)
+    with pytest.raises(ForbiddenPlace):
+        at(f"local://{tmp_path}/secret", [tmp_path], ["memory://tapes"])
+    assert fetched == []
+
+
+def test_documents_of_a_web_server(at: Located, tmp_path: Path) -> None:
+    (tmp_path / "a b.mp4").write_bytes(b"web")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        assert at(f"{host}/a%20b.mp4?signature=x") == b"web"
+        with pytest.raises(OSError, match=f"{host}/none.mp4"):
+            at(f"{host}/none.mp4")
+        server.shutdown()
+    assert (tmp_path / "cache").is_dir()  # and not where the SDK would put it
