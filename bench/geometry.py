@@ -115,8 +115,8 @@ def save_checkpoint(folder: Path, geometry: Geometry = THIN, dtype: str = "float
     """
     Write a checkpoint of random weights into ``folder``.
 
-    Its end-of-text token has a score of 0 whatever it reads, which is never the highest of all: greedy answers are as
-    long as they may be.
+    Tokens without visible text have a score of 0 whatever it reads, which is never the highest of all: greedy answers
+    are as long as they may be, and never empty.
 
     :returns: ``folder``
     """
@@ -128,12 +128,17 @@ def save_checkpoint(folder: Path, geometry: Geometry = THIN, dtype: str = "float
     torch.manual_seed(0)
     model: Any = SmolVLMForConditionalGeneration(_config(geometry, made)).to(getattr(torch, dtype))
     with torch.no_grad():
-        model.lm_head.weight[words.eos_token_id] = 0
+        model.lm_head.weight[_without_text(words)] = 0
     model.save_pretrained(folder)
     GenerationConfig(**_ids(words)).save_pretrained(folder)
     made.save_pretrained(folder)
     made.image_processor.save_pretrained(folder)
     return folder
+
+
+def _without_text(words: Any) -> list[int]:
+    """Return the special tokens and those of white space."""
+    return [token for token in range(VOCABULARY) if not words.decode([token], skip_special_tokens=True).strip()]
 
 
 def checkpoint(name: str, folder: Path) -> Path:
@@ -144,7 +149,7 @@ def checkpoint(name: str, folder: Path) -> Path:
     :param folder: in which checkpoints are kept
     """
     geometry = GEOMETRIES[name]
-    place, recipe = folder / name, json.dumps({**asdict(geometry), "dtype": "bfloat16", "end": 0})
+    place, recipe = folder / name, json.dumps({**asdict(geometry), "dtype": "bfloat16", "without_text": 0})
     stamp = place / "recipe.json"
     if not stamp.exists() or stamp.read_text() != recipe:
         stamp.unlink(missing_ok=True)

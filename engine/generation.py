@@ -195,6 +195,7 @@ class Generation:
     async def _render(self, prompt: dict[str, Any]) -> Any:
         assert self._llm is not None
         (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])  # type: ignore[list-item]
+        _narrow_masks(rendered)
         return rendered
 
     async def _generate(self, rendered: Any, sampling: "SamplingParams", priority: int) -> Any:
@@ -231,3 +232,14 @@ class Generation:
         if self._llm is not None:
             await asyncio.to_thread(self._llm.shutdown)
             self._llm = None  # its finaliser would run once more, in an interpreter that is half gone
+
+
+def _narrow_masks(rendered: Any) -> None:
+    """
+    Make a byte of each of a mask's numbers, which say no more than where a tile has padding.
+
+    The image processor makes them of eight: more than the pixels of a tile take in bfloat16.
+    """
+    for frame in rendered.get("mm_kwargs", {}).get("image", ()):
+        mask = frame["pixel_attention_mask"]
+        mask.data = mask.data.bool()

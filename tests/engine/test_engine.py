@@ -72,6 +72,13 @@ def test_a_cut_answer_says_so(captioner: SmolVLM2Captioner, engine: Engine) -> N
     assert (completion.finish_reason, completion.completion_tokens) == ("length", 3)
 
 
+def test_an_empty_answer_is_none(captioner: SmolVLM2Captioner, engine: Engine) -> None:
+    sampling = GREEDY.sampling_params()
+    sampling.logit_bias = {engine._answering._processor.tokenizer.eos_token_id: 100.0}
+    with pytest.raises(PromptRefused, match="answered with nothing"):
+        engine.submit(Request(turns(captioner, ["Describe."], 1), FRAMES[:1], sampling)).result()
+
+
 def test_a_prompt_longer_than_the_context_is_refused_and_the_next_is_not(
     captioner: SmolVLM2Captioner, engine: Engine
 ) -> None:
