@@ -15,11 +15,12 @@ from rich.table import Table
 
 from bench.contenders import Contender, Remote, Spent
 from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
-from bench.workloads import WORKLOADS, Workload, of_mmif
+from bench.workloads import WORKLOADS, Workload, mixed, of_mmif
 
 if TYPE_CHECKING:
     from bench.run import Run
 
+WARM_UP = 4  # prompts
 CONTENDERS = ("engine", "http", "offline", "transformers")
 
 
@@ -62,6 +63,9 @@ def measure(run: "Run") -> None:
         "offline": (0,),
         "transformers": options.batches,
     }
+    for name in run.steps(options.contenders, "warming up"):
+        # Before the frames of any round, and short: a whole round of the slowest takes minutes.
+        remotes[name].caption(mixed(WARM_UP, -1, longest_edge=edge, quick=True), max(at_once[name]))
     spent: dict[str, list[Spent]] = {}
 
     def turn(name: str, size: int) -> Callable[[], float]:
@@ -76,7 +80,9 @@ def measure(run: "Run") -> None:
 
     labels = [_label(name, size) for name in options.contenders for size in at_once[name]]
     speeds = run.take_turns(
-        {_label(name, size): turn(name, size) for name in options.contenders for size in at_once[name]}, options.rounds
+        {_label(name, size): turn(name, size) for name in options.contenders for size in at_once[name]},
+        options.rounds,
+        warm_up=0,
     )
     _check_that_all_did_the_same(spent)
     run.show(_table(run, speeds, spent))
