@@ -75,7 +75,7 @@ def warnings_of(views: Iterable[Json]) -> Iterator[tuple[str, str]]:
     """Yield the warnings of views that are marked with a pass: its name, and the text without the SDK's wrapping."""
     for view in views:
         for recorded in view["metadata"].get("warnings", ()):
-            yield str(view["metadata"].get("pass", "")), _unwrapped(str(recorded))
+            yield str(view["metadata"].get("pass", "")), unwrapped(str(recorded))
 
 
 def count(views: Iterable[Json], made: Json) -> Counts:
@@ -119,7 +119,8 @@ def _ids(mmif: Json, name: str) -> list[Any]:
     return found
 
 
-def _unwrapped(recorded: str) -> str:
+def unwrapped(recorded: str) -> str:
+    """Return what a warning says that the SDK has recorded with its class, and with file and line of the code."""
     if match := _RECORDED.match(recorded):
         try:
             return str(ast.literal_eval(match[2]))

@@ -84,8 +84,9 @@ class _Lines:
         if time.monotonic() - self._shown < _LINE_SECONDS:
             return
         self._shown = time.monotonic()
-        shown = ", ".join(f"{name.lower()} {value}" for name, value in figures(progress, live))
-        logger.info("%d of %d files, %s%s", progress.done + progress.failed, progress.total, shown, _eta(progress))
+        parts = [f"{name.lower()} {value}" for name, value in figures(progress, live)]
+        shown = ", ".join([*parts, _eta(progress)] if _eta(progress) else parts)
+        logger.info("%d of %d files, %s", progress.done + progress.failed, progress.total, shown)
 
     def failed(self, result: Result) -> None:
         logger.error("failed %s (%s): %s", result.path, result.cause, result.error)
@@ -157,7 +158,7 @@ def _failures(failures: list[FileRecord]) -> Iterator[Text]:
 
 
 def _eta(progress: Progress) -> str:
-    return "" if progress.eta is None else f", {duration(progress.eta)} left"
+    return "" if progress.eta is None else f"{duration(progress.eta)} left"
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from mmif.utils.timeunit_helper import convert
 
+from archive.answer import unwrapped
 from archive.inputs import mmif_files
 from archive.sheet import Caption, Pass, Remark, Row, Scalar, Sheet, Video, probability
 from sampling.timepoints import Instant, Segment
@@ -128,7 +129,9 @@ class _Reading:
     def sheet(self) -> Sheet:
         remarks = list(
             dict.fromkeys(
-                Remark(view.made_by.name, text) for view in self.views for text in _texts(view.metadata.get("warnings"))
+                Remark(view.made_by.name, unwrapped(text))
+                for view in self.views
+                for text in _texts(view.metadata.get("warnings"))
             )
         )
         return Sheet(

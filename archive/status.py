@@ -59,7 +59,8 @@ def as_table(output: Path, *, all_failed: bool = False) -> Group:
     table.add_row("State", _state(run, at_work))
     # A run that was killed could not say that its files are in flight no more.
     waiting = states["waiting"] + (0 if at_work else states["running"])
-    table.add_row("Files", f"{states['done']} done, {states['failed']} failed, {waiting} waiting")
+    in_flight = f", {states['running']} in flight" if at_work else ""
+    table.add_row("Files", f"{states['done']} done, {states['failed']} failed{in_flight}, {waiting} waiting")
     table.add_row("Captions", f"{totals.captions} of {totals.prompts} prompts, for {totals.time_frames} TimeFrames")
     if warnings:
         table.add_row("Warnings", str(warnings))
@@ -84,6 +85,8 @@ def _state(run: RunRecord | None, at_work: bool) -> str:
         return "never started"
     if at_work:
         began = duration(time.time() - run.began)
+        if not run.live:  # it says how it gets on once the engine is there
+            return f"starting the engine for {began}, process {run.pid} on {run.host}"
         return f"at work for {began}, process {run.pid} on {run.host}, heard of {duration(time.time() - run.heard)} ago"
     if run.outcome is None:
         return "killed; the same command goes on where it stood"
