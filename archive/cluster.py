@@ -202,7 +202,8 @@ class RayRunner:
         self._reports: list[tuple[float, Live]] = []
         _join(address, environment)
         try:
-            self._cpus, self._gpus, self._engines = _resources(address, pool)
+            self._cpus, self._gpus, self._room = _resources(address, pool)
+            self._engines = self._room if address == LOCAL else pool.most or self._room
             beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._desk = ray.remote(num_cpus=0, max_concurrency=1)(_Desk).options(scheduling_strategy=beside).remote()
         except BaseException:
@@ -297,6 +298,8 @@ class RayRunner:
             compute=ActorPoolStrategy(
                 min_size=min(self._pool.least, len(rows)),
                 max_size=self._pool.most,
+                # All that are needed and fit: one that grows when its first are full does so an engine's start later.
+                initial_size=min(max(self._pool.least, min(self._room, math.ceil(len(rows) / at_once))), len(rows)),
                 max_tasks_in_flight_per_actor=at_once,
                 max_concurrent_calls_per_actor=at_once,
                 enable_true_multi_threading=True,
@@ -365,7 +368,7 @@ def _see_whether_it_is_there(address: str) -> None:
 
 
 def _resources(address: str, pool: Pool) -> tuple[int, int, int]:
-    """How many CPUs and GPUs of the cluster each actor takes, and how many actors there may be."""
+    """How many CPUs and GPUs of the cluster each actor takes, and how many actors fit into it as it is."""
     there = ray.cluster_resources()
     kind, each = ("GPU", pool.gpus) if there.get("GPU") else ("CPU", pool.cpus)
     if address == LOCAL and there.get(kind, 0) < each * pool.least:  # another cluster may grow
@@ -374,5 +377,5 @@ def _resources(address: str, pool: Pool) -> tuple[int, int, int]:
             "machine; see --ray-engines-min and --ray-cpus."
         )
     room = max(1, int(there.get(kind, 0) // each))
-    most = pool.most or room if address != LOCAL else min(pool.most or room, room)
-    return (1, each, most) if kind == "GPU" else (each, 0, most)
+    room = min(room, pool.most or room)
+    return (1, each, room) if kind == "GPU" else (each, 0, room)
