@@ -4,6 +4,7 @@ PYTHON ?= python3
 FLAVOUR ?=
 PORT ?= 5000
 ARGS ?=
+JOBS ?= 2
 PIPX ?= pipx run
 IN_VENV := .venv/bin/python
 export FLAVOUR
@@ -13,7 +14,8 @@ export FLAVOUR
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
-	@echo 'Variables: PYTHON=python3.12 and FLAVOUR=cpu|cuda (setup), PORT=5000 (serve), ARGS="..." (lock, test, serve, demo)'
+	@echo 'Variables: PYTHON=python3.12 and FLAVOUR=cpu|cuda (setup), PORT=5000 (serve), JOBS=2 (test),'
+	@echo '           ARGS="..." (lock, test, coverage, serve, demo)'
 
 setup:  ## make .venv, or bring it up to date
 	@"$(PYTHON)" -m scripts.setup_venv
@@ -21,8 +23,8 @@ setup:  ## make .venv, or bring it up to date
 lock:  ## make the lock files from the requirements; ARGS=--upgrade takes the newest versions
 	$(IN_VENV) -m scripts.lock $(ARGS)
 
-test: setup  ## run the tests
-	$(IN_VENV) -m pytest $(ARGS)
+test: setup  ## run the tests, in JOBS processes
+	$(IN_VENV) -m pytest -n $(JOBS) $(ARGS)
 
 check: setup  ## formatting, lint, types, Containerfile, workflows, generated pages
 	$(IN_VENV) -m ruff format --check

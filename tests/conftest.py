@@ -1,4 +1,4 @@
-"""One engine and one broadcast for the whole session."""
+"""One engine and one broadcast for the whole session, or for each of the processes that share it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -26,6 +26,7 @@ from engine.settings import EngineSettings
 from serving.front import restified
 from tests.browser import MISSING, chromium, complaints, look
 from tests.listening import listening
+from tests.workers import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: F401
 
 if TYPE_CHECKING:
     from tests.reference import Transformers
