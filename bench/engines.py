@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,24 @@ class Engines:
             server = running.enter_context(serving(LOGS / f"server-{len(self._servers)}.log", **settings))
             self._servers[key] = (server, running)
         return self._servers[key][0]
+
+    @contextlib.contextmanager
+    def own_server(self, log: Path, *, quick: bool) -> Iterator["Server"]:
+        """
+        Run a server with the demonstration model that nobody else calls, until the block is left.
+
+        :param log: file for its output
+        :param quick: take the one that others have called, since a start takes 20 s
+        """
+        from bench.models import kv_cache_gib, model_folder
+        from bench.server import serving
+
+        if quick:
+            folder = model_folder("demo")
+            yield self.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
+            return
+        with serving(log) as server:
+            yield server
 
     def close_others(self) -> None:
         """End the contenders and servers, where a scenario needs their memory."""

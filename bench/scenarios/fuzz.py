@@ -39,12 +39,11 @@ def measure(run: "Run") -> None:
     :raises RuntimeError: if an answer is not as it should be
     """
     from bench.fuzzing.attack import Attack
-    from bench.server import serving
 
     options = run.options
     count = options.cases or (QUICK_CASES if run.quick else CASES)
     run.settings.update(seed=options.seed, first=options.first, cases=count, clients=CLIENTS)
-    with tempfile.TemporaryDirectory() as name, serving(Path(name) / "log") as server:
+    with tempfile.TemporaryDirectory() as name, run.engines.own_server(Path(name) / "log", quick=run.quick) as server:
         attack = Attack(server.url, Path(name), options.seed)
         numbers = range(options.first, options.first + count)
         with ThreadPoolExecutor(CLIENTS) as clients:

@@ -33,12 +33,11 @@ def measure(run: "Run") -> None:
     :raises RuntimeError: if something is more at the end than it was
     """
     from bench.calls import slate
-    from bench.server import serving
     from bench.soak import Soak
 
     calls = run.options.calls or (QUICK_CALLS if run.quick else CALLS)
     run.settings.update(calls=calls, clients=CLIENTS)
-    with tempfile.TemporaryDirectory() as name, serving(Path(name) / "log") as server:
+    with tempfile.TemporaryDirectory() as name, run.engines.own_server(Path(name) / "log", quick=run.quick) as server:
         soak = Soak(server, slate(Path(name)), CLIENTS)
         soak.run(calls, lambda stretches: run.steps(stretches, f"{calls} calls"))
     table = Table(title="after so many calls")

@@ -1,5 +1,6 @@
 """Small videos of every kind the reader has to cope with, made with PyAV; each frame shows its own number."""
 
+import functools
 import io
 import random
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Recipe:
     readable: bool = True
 
 
+@functools.cache  # most videos have the same ones
 def numbered(number: int, size: tuple[int, int]) -> np.ndarray:
     """
     A frame that shows its number as a row of black and white blocks on a moving texture.

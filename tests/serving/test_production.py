@@ -128,17 +128,6 @@ def test_an_engine_that_can_not_come_back_ends_the_server(tmp_path: Path, broadc
     assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
-def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
-    server = start(tmp_path / "log")
-    server.await_ready()
-    family = server.family()
-    assert len(family) >= 3
-    os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
-    assert server.process.wait(timeout=120) == 0
-    _, alive = psutil.wait_procs(family, timeout=30)
-    assert alive == []
-
-
 def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "CAPTIONER_HF_HOME": str(tmp_path)}
     del environment["CAPTIONER_MODEL"]
@@ -153,3 +142,13 @@ def test_a_wrong_setting_ends_the_server_at_once() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("app.py: CAPTIONER_MAX_SEQS (--max-seqs)")
+
+
+def test_an_interrupt_leaves_no_process(server: Server) -> None:  # the last, since the server is gone then
+    server.await_ready()
+    family = server.family()
+    assert len(family) >= 3
+    os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
+    assert server.process.wait(timeout=120) == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
