@@ -1,6 +1,7 @@
 """One request on one generation of the engine, turn by turn."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, get_args
@@ -71,6 +72,7 @@ class Answering:
         self._processor = processor
         self._context = context
         self._tile_bytes = 0.0  # that a tile holds once it is prepared, as last measured
+        self._answers = functools.lru_cache(maxsize=32)(self._tokens)  # all prompts of a call have the same choices
 
     def held(self, request: Request, fit: Fit) -> int:
         """Return the bytes that a request's frames will hold in this process from being prepared to being answered."""
@@ -139,13 +141,13 @@ class Answering:
     def _room(self, request: Request) -> int:
         """Tokens that each reply to a request may need."""
         asked = request.sampling.max_tokens or self._context.length
-        longest = max((len(tokens) for tokens in self._answers(request)), default=0)
+        longest = max(map(len, self._answers(request.choices)), default=0)
         if not longest:
             return asked
         return longest if len(request.turns) == 1 else max(asked, longest)
 
-    def _answers(self, request: Request) -> list[tuple[int, ...]]:
-        return [self._context.token_ids(answer_text(self._processor, choice)) for choice in request.choices]
+    def _tokens(self, choices: tuple[str, ...]) -> list[tuple[int, ...]]:
+        return [self._context.token_ids(answer_text(self._processor, choice)) for choice in choices]
 
     def _sampling(self, request: Request, fit: Fit, *, last: bool) -> "SamplingParams":
         from vllm.sampling_params import StructuredOutputsParams
@@ -212,7 +214,7 @@ class Answering:
             (place,) = _finished(output, generation).logprobs
             return {token: place[token].logprob for token in following}
 
-        answers, temperature = self._answers(request), request.sampling.temperature
+        answers, temperature = self._answers(request.choices), request.sampling.temperature
         everything = request.confidence or temperature > 0
         weights = await weigh(answers, ask, all_of_them=everything)
         number = chosen(weights.relative, temperature, request.sampling.seed)

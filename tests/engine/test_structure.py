@@ -18,6 +18,7 @@ from captioning.form import Form, shipped, with_schema
 from demo.cards import KINDS, Card, draw_card
 from demo.evaluate import held_out_frames
 from demo.texts import DEFAULT_PROMPT
+from engine.context import Context
 from engine.conversation import answer_text
 from engine.engine import Engine
 from engine.errors import PromptRefused
@@ -206,6 +207,20 @@ def test_odds_are_those_of_transformers(engine: Engine, transformers: Transforme
     expected = {choice: probability / sum(begins) for choice, probability in zip(choices, begins)}
     assert completion.odds.shares == pytest.approx(expected, abs=1e-5)
     assert completion.text == max(expected, key=expected.__getitem__)
+
+
+def test_choices_are_made_into_tokens_once_for_all_prompts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    token_ids, read = Context.token_ids, list[str]()
+
+    def noted(context: Context, text: str) -> tuple[int, ...]:
+        read.append(text)
+        return token_ids(context, text)
+
+    monkeypatch.setattr(Context, "token_ids", noted)
+    choices = ("a weather map", "a talking head")  # no other test's
+    for _ in range(3):
+        assert engine.submit(asked(Decoding(), choices=choices)).result().text in choices
+    assert [text.strip() for text in read if text.strip() in choices] == list(choices)
 
 
 def test_a_choice_can_be_drawn_and_repeated(engine: Engine) -> None:
