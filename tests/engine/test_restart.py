@@ -1,105 +1,18 @@
 """Deaths and restarts of an engine whose vLLM is played: which prompts go in again, how, and when it is over."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from vllm import SamplingParams
-from vllm.v1.engine.exceptions import EngineDeadError
 
-import engine.engine
 from engine.engine import Engine, backoff
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
-from engine.request import Completion, Request
+from engine.request import Completion
 from engine.settings import EngineSettings
 from models import choose
-
-
-class Played:
-    """What the engines of a test do, and what they saw."""
-
-    def __init__(self) -> None:
-        self.generations: list[PlayedGeneration] = []
-        self.deadly: set[str] = set()
-        self.held: set[str] = set()  # prompts that are never answered
-        self.seen: list[tuple[int, set[str]]] = []  # at each death: the generation and what it had in it
-        self.build: Callable[[int], None] = lambda number: None
-
-    def make(self, settings: EngineSettings, folder: Path) -> Any:
-        made = PlayedGeneration(self, len(self.generations))
-        self.generations.append(made)
-        return made
-
-
-class PlayedGeneration:
-    context_length = 4096
-    unfinished = 0
-
-    def __init__(self, played: Played, number: int) -> None:
-        self.played = played
-        self.number = number
-        self.died = False
-        self.stalled = False
-        self.closed = False
-        self.inside: set[str] = set()
-        self.rendered: list[str] = []
-
-    def build(self) -> None:
-        self.played.build(self.number)
-
-    async def render(self, prompt: dict[str, Any]) -> Any:
-        self.rendered.append(prompt["prompt"])
-        return {"prompt_token_ids": [1] * 8, "prompt": prompt["prompt"]}
-
-    async def generate(
-        self, rendered: Any, sampling: SamplingParams, priority: int, on_read: Callable[[], None] | None = None
-    ) -> Any:
-        name = rendered["prompt"].split("#")[-2] if "#" in rendered["prompt"] else "warm-up"
-        self.inside.add(name)
-        try:
-            for _ in range(5):
-                await asyncio.sleep(0)
-            if name in self.played.deadly:
-                self.die()
-            while name in self.played.held or self.stalled:
-                await asyncio.sleep(0.001)
-                self._check()
-            self._check()
-        finally:
-            self.inside.discard(name)
-        answer = SimpleNamespace(finish_reason="stop", text=f"caption of {name}", token_ids=[1, 2], logprobs=None)
-        return SimpleNamespace(outputs=[answer], prompt_token_ids=[1] * 8, num_cached_tokens=0)
-
-    def die(self) -> None:
-        if not self.died:
-            self.played.seen.append((self.number, set(self.inside)))
-        self.died = True
-
-    def silence(self, since: float) -> float:
-        return 1e9 if self.stalled else 0.0
-
-    def close(self, *, kill: bool = False) -> None:
-        self.closed = True
-
-    def _check(self) -> None:
-        if self.died:
-            raise EngineDeadError
-
-
-def named(name: str, turns: int = 1) -> Request:
-    messages: list[Any] = []
-    conversation = []
-    for number in range(turns):
-        messages.append({"role": "user", "content": [{"type": "text", "text": f"turn {number} #{name}#"}]})
-        conversation.append(list(messages))
-        messages.append({"role": "assistant", "content": None})
-    return Request(conversation, [], SamplingParams(max_tokens=8))
+from tests.engine.played import Played, named, started, wait_until
 
 
 @pytest.fixture
@@ -109,20 +22,8 @@ def played() -> Played:
 
 @pytest.fixture
 def mortal(played: Played, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setattr(engine.engine, "_BACKOFF_SECONDS", 0.0)
-    monkeypatch.setattr(engine.engine, "_WATCH_SECONDS", 0.005)
-    settings = EngineSettings(prompts_in_engine=8, prompts_in_preparation=8)
-    made = Engine(settings, choose("demo"), played.make)
-    made.start()
-    yield made
-    made.close()
-    assert made.in_flight == 0
-    assert all(generation.closed for generation in played.generations)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.001)
+    with started(played, monkeypatch) as made:
+        yield made
 
 
 def submit(mortal: Engine, names: list[str]) -> dict[str, "Future[Completion]"]:
@@ -314,6 +215,22 @@ def test_a_first_start_that_fails_is_not_tried_again(played: Played) -> None:
         made.start()
     assert len(played.generations) == 1
     assert played.generations[0].closed
+
+
+def test_an_engine_that_can_not_be_watched_is_given_up(
+    played: Played, mortal: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_clock(since: float) -> float:
+        raise OSError("no clock")
+
+    played.generations[0].silence = no_clock  # type: ignore[method-assign]
+    played.held = {"p0"}
+    future = submit(mortal, ["p0"])["p0"]
+    with pytest.raises(EngineDied, match="could not be brought back"):
+        future.result(timeout=60)
+    assert (mortal.state, mortal.deaths, len(played.generations)) == ("dead", 0, 1)
+    (said,) = [record for record in caplog.records if record.exc_info]
+    assert (said.getMessage(), str(said.exc_info[1])) == ("The engine can't be watched any more.", "no clock")  # type: ignore[index]
 
 
 def test_cancelling_a_call_takes_all_of_it_out(played: Played, mortal: Engine) -> None:

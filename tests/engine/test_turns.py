@@ -107,6 +107,17 @@ def test_a_cancelled_call_leaves_whatever_stage_it_is_in(engine: Engine, stage: 
     wait_until(lambda: at_rest(engine))
 
 
+def test_what_a_prompt_holds_is_counted_until_it_is_gone(engine: Engine) -> None:
+    call = engine.open_call()
+    call.submit(request(1500, frames=4))
+    wait_until(lambda: engine.kv_cache_usage > 0)
+    assert (engine.generating, engine.preparing) == (1, 0)
+    assert 0 < engine.bytes_held < engine.bytes_limit
+    call.cancel()
+    wait_until(lambda: at_rest(engine))
+    assert engine.bytes_held == 0
+
+
 def test_a_cancelled_prompt_leaves_its_call_alone(engine: Engine) -> None:
     call = engine.open_call()
     endless, fine = call.submit(request(1500)), call.submit(request(4))

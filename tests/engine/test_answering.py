@@ -1,0 +1,147 @@
+"""What vLLM has to say of a prompt that it does not answer, in the engine's words; what is counted meanwhile."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from vllm.exceptions import VLLMClientError
+from vllm.v1.engine.exceptions import EngineGenerateError
+
+from engine.engine import Engine
+from engine.errors import PromptRefused
+from engine.generation import Generation
+from engine.settings import MIB, EngineSettings
+from models import DEMO, choose
+from tests.engine.played import Played, named, started, wait_until
+
+
+@pytest.fixture
+def played() -> Played:
+    return Played()
+
+
+@pytest.fixture
+def engine(played: Played, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    with started(played, monkeypatch) as made:
+        yield made
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def ended(reason: str) -> Any:
+    """vLLM's output of a prompt that ended without its answer."""
+    answer = SimpleNamespace(finish_reason=reason, text="half", token_ids=[1], logprobs=None)
+    return SimpleNamespace(outputs=[answer], prompt_token_ids=[1] * 8, num_cached_tokens=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (VLLMClientError("it is too odd"), "The engine refused the prompt: it is too odd"),
+        (caused(EngineGenerateError(), KeyError("x")), "The engine failed on the prompt: KeyError: 'x'"),
+        (EngineGenerateError("no more"), "The engine failed on the prompt: EngineGenerateError: no more"),
+        (ValueError("no such picture"), "The prompt can't be prepared: no such picture"),
+    ],
+)
+def test_what_vllm_raises_is_said_in_the_engines_words(
+    played: Played, engine: Engine, error: Exception, words: str
+) -> None:
+    played.fails["p0"] = error
+    call = engine.open_call()
+    refused, fine = call.submit(named("p0")), call.submit(named("p1"))
+    with pytest.raises(PromptRefused) as seen:
+        refused.result(timeout=60)
+    assert str(seen.value) == words
+    assert fine.result(timeout=60).text == "caption of p1"
+    assert engine.deaths == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (None, "The engine ended the prompt without an answer."),
+        (ended("abort"), "The engine gave the prompt up (abort); its answer would be incomplete."),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_none(played: Played, engine: Engine, output: Any, words: str) -> None:
+    played.answers["p0"] = output
+    with pytest.raises(PromptRefused) as seen:
+        engine.submit(named("p0")).result(timeout=60)
+    assert str(seen.value) == words
+    assert engine.answered == 0
+
+
+@pytest.mark.parametrize("way", ["an error", "an output"])
+def test_a_prompt_that_ends_with_its_engine_goes_into_the_next(played: Played, engine: Engine, way: str) -> None:
+    """Some of what was in a process that is gone just ends, and vLLM doesn't say that it is gone."""
+    (first,) = played.generations
+    first._check = lambda: None  # type: ignore[method-assign]
+    played.deadly = {"p0"}
+    if way == "an error":
+        played.fails["p0"] = EngineGenerateError("gone")
+    else:
+        played.answers["p0"] = ended("abort")
+
+    def is_mended(number: int) -> None:
+        for fault in (played.deadly, played.fails, played.answers):
+            fault.clear()
+
+    played.build = is_mended
+    assert engine.submit(named("p0")).result(timeout=60).text == "caption of p0"
+    assert engine.deaths == 1
+    assert played.seen == [(0, {"p0"})]
+
+
+def test_prompts_are_counted_where_they_are(played: Played, engine: Engine) -> None:
+    names = {f"p{number}" for number in range(11)}
+    played.held = set(names)
+    call = engine.open_call()
+    futures = [call.submit(named(name)) for name in sorted(names)]
+    wait_until(lambda: len(played.generations[0].inside) == 8 and engine.waiting == 3)
+    assert (engine.in_flight, engine.preparing, engine.generating, engine.answered) == (11, 0, 8, 0)
+    played.held = set()
+    for future in futures:
+        future.result(timeout=60)
+    assert (engine.in_flight, engine.generating, engine.answered) == (0, 0, 11)
+
+
+def test_what_it_says_of_itself(engine: Engine) -> None:
+    assert engine.kv_cache_usage == 0.25
+    assert engine.bytes_limit == engine.settings.tensor_budget_mib * MIB
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert {os.getpid(), child.pid} <= engine.pids
+    child.communicate()
+    new = Engine(EngineSettings(), choose("demo"))
+    assert (new.kv_cache_usage, new.unfinished_in_vllm, new.context_length, new.state) == (0, 0, 0, "new")
+
+
+def test_a_vllm_that_does_not_let_go_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("engine.generation._CLOSE_SECONDS", 0.05)
+    generation, busy, let_go = Generation(EngineSettings(), DEMO), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        busy.set()
+        let_go.wait()
+
+    generation._loop.call_soon_threadsafe(hang)
+    busy.wait()
+    generation.close()
+    assert [record.getMessage() for record in caplog.records if record.name == "engine.generation"] == [
+        "vLLM did not let go of its thread within 0 s; it is left behind."
+    ]
+    let_go.set()
+    generation._thread.join()
+    left = asyncio.all_tasks(generation._loop)
+    generation._loop.run_until_complete(asyncio.gather(*left))
+    generation._loop.close()
