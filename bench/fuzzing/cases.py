@@ -180,7 +180,7 @@ def _endpoints(number: int, kind: str, chance: random.Random, ground: Ground) ->
     """Other methods and addresses than there are."""
     method, path = chance.choice(METHODS), chance.choice(PATHS)
     if chance.random() < 0.2:
-        path = "/" + quote(odd_text(chance)[:3000], safe=chance.choice(["", "/?&="]))
+        path = "/" + quote(odd_text(chance)[:3000].encode("utf-8", "surrogatepass"), safe=chance.choice(["", "/?&="]))
     body = ground.mmif.encode() if method in ("POST", "PUT") else b""
     whole = bool(method and path.startswith("/") and "#" not in path and method != "get")
     return Case(number, kind, http(body, "tfLabels=none", method, path), whole, head=method == "HEAD")
