@@ -1,5 +1,6 @@
 """The frames of each task, read ahead of the engine."""
 
+import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from captioning.plan import Task
 from captioning.running import RunningCall
 from sampling.budget import Hold
 from sampling.timepoints import Instant
-from sampling.video import ByteBudget, FrameGroup, VideoError, read_groups
+from sampling.video import ByteBudget, FrameGroup, GroupReader, VideoError, read_groups
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class Frames:
 
 def read(tasks: Sequence[Task], budget: ByteBudget, running: RunningCall) -> Generator[Frames, None, None]:
     """
-    Read the frames of ``tasks``, one video after the other, ahead of whoever takes them.
+    Read the frames of ``tasks``, one video after the other, ahead of whoever takes them; in the background only as far
+    ahead as it takes to go on while others are there.
 
     :param budget: bytes that frames may hold, shared by all calls
     :param running: ends the reading when it is cancelled
     :returns: the frames of each task, as soon as they are complete, roughly in time order within a video; closing the
         generator stops the readers
     """
+    waiting = contextlib.nullcontext if running.background else running.precedence.short_of_room
     by_path: dict[str, list[int]] = {}
     for index, task in enumerate(tasks):
         by_path.setdefault(str(task.path), []).append(index)
@@ -58,7 +61,11 @@ def read(tasks: Sequence[Task], budget: ByteBudget, running: RunningCall) -> Gen
         left = set(indices)
         instants = [[instant.ms for instant in tasks[index].instants] for index in indices]
         try:
-            with read_groups(path, instants, budget=budget) as groups, running.on_cancel(groups.stop):
+            with (
+                read_groups(path, instants, budget=budget, waiting=waiting) as groups,
+                running.on_cancel(groups.stop),
+                _making_way(groups, running),
+            ):
                 running.reader = groups
                 for group in groups:
                     index = indices[group.index]
@@ -69,6 +76,10 @@ def read(tasks: Sequence[Task], budget: ByteBudget, running: RunningCall) -> Gen
                 return
             for index in sorted(left):
                 yield Frames(index, tasks[index], (), (), (), tuple(i.ms for i in tasks[index].instants), str(error))
+
+
+def _making_way(groups: GroupReader, running: RunningCall) -> contextlib.AbstractContextManager[None]:
+    return running.precedence.telling(groups.hold_back) if running.background else contextlib.nullcontext()
 
 
 def _frames(index: int, task: Task, group: FrameGroup) -> Frames:

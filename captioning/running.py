@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from captioning.warning import CaptionWarning, Cause
+from engine.precedence import Precedence
 
 Priority = Literal["normal", "background"]
 
@@ -75,11 +76,15 @@ class RunningCall:
 
     :param seconds: after so many what is done is returned, and the rest is cancelled; ``None`` for no limit
     :param background: its prompts wait for those of all other calls
+    :param precedence: of the engine that it is for, if others may be there
     """
 
-    def __init__(self, *, seconds: float | None = None, background: bool = False) -> None:
+    def __init__(
+        self, *, seconds: float | None = None, background: bool = False, precedence: Precedence | None = None
+    ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.background = background
+        self.precedence = precedence or Precedence()
         self.seconds = seconds
         self.began = time.time()  # since the epoch, in s
         self.parameters: Mapping[str, object] = {}  # those that say how much work it is; no text of prompts

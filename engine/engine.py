@@ -19,6 +19,7 @@ from engine.context import Context
 from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
 from engine.generation import Generation
 from engine.model import Model, fetch
+from engine.precedence import Precedence
 from engine.request import Completion, Request
 from engine.settings import MIB, EngineSettings, prepare_environment
 from engine.window import Window
@@ -31,6 +32,7 @@ _WATCH_SECONDS = 0.25
 _BACKOFF_SECONDS = 1.0  # before the first restart in a row, doubled for each further one
 _LONGEST_BACKOFF_SECONDS = 30.0
 _WARM_UP_SECONDS = 900.0
+_PATIENCE_SECONDS = 1.0  # of the background, until one of its prompts is let in beside others
 
 
 class Engine:
@@ -59,6 +61,7 @@ class Engine:
         self.restarts = 0  # after which it was back
         self.context_length = 0  # tokens, known once ready
         self.context: Context  # known once ready
+        self.precedence = Precedence()  # told by those who let calls in
         # Told once, on the engine's thread, when it is not started again.
         self.on_death: Callable[[], None] = _nobody_minds
         # Told of every prompt that leaves the engine, on the engine's thread.
@@ -66,7 +69,9 @@ class Engine:
         size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
         self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
         self._prompts: dict[Future[Completion], Prompt] = {}
+        self._background_went = 0.0  # by time.monotonic(): when the last of its prompts was let in
         self._unanswered_deaths = 0  # since the last answer
+        self._resources = contextlib.ExitStack()
         self._make_generation = generation
         self._generation: Generation | None = None
         self._start_lock = threading.Lock()
@@ -103,6 +108,7 @@ class Engine:
                 raise EngineStartError.of(error) from error
             self._state = "ready"
             self._loop.call_soon_threadsafe(self._watch)
+            self._resources.enter_context(self.precedence.telling(self._make_way))
             logger.info("Engine ready with %s after %.1f s", self.model.record, time.monotonic() - began)
 
     def open_call(self, *, background: bool = False) -> EngineCall:
@@ -185,6 +191,7 @@ class Engine:
         before, self._state = self._state, "closed"
         if before in ("new", "closed"):
             return
+        self._resources.close()
         asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
         if self._generation is not None:
             self._generation.close(kill=before != "ready")
@@ -226,7 +233,14 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
                 self._loop.call_soon_threadsafe(self._drop, future)
 
+    def _make_way(self, others: bool) -> None:
+        self._loop.call_soon_threadsafe(self._note_others, others)
+
     # From here on, everything runs on the engine's loop.
+
+    def _note_others(self, others: bool) -> None:
+        self._window.others = others
+        self._pump()
 
     def _add(self, prompt: Prompt) -> None:
         if self._state not in ("ready", "restarting"):
@@ -275,6 +289,8 @@ class Engine:
             prompt = admission.prompt
             prompt.priority = admission.priority
             prompt.since = time.monotonic()
+            if prompt.lane.background:
+                self._background_went = prompt.since
             if prompt.further is not None:
                 prompt.further.set_result(None)
                 prompt.further = None
@@ -320,6 +336,9 @@ class Engine:
         while self._state == "ready":
             await asyncio.sleep(_WATCH_SECONDS)
             assert self._generation is not None
+            if time.monotonic() - self._background_went > _PATIENCE_SECONDS:
+                self._window.owe()
+                self._pump()
             since = min((prompt.since for prompt in self._window.admitted), default=None)
             limit = self.settings.stall_seconds
             if self._generation.died:

@@ -21,7 +21,7 @@ class Scheduler(AsyncScheduler):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         told: Any = self.vllm_config.additional_config
-        self._beside = int(told[BESIDE])
+        self._beside = max(1, int(told[BESIDE]))
         self._left_waiting: set[str] = set()  # by the step before: there is no seat for them, or no KV
 
     def schedule(self, *arguments: Any, **named: Any) -> SchedulerOutput:

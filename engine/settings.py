@@ -62,8 +62,9 @@ class EngineSettings(Settings):
     background_beside: int = Field(
         0,
         ge=0,
-        description="Background prompts computed beside those of other calls, while there are any; the others pause. 0 "
-        "takes an eighth of max-seqs on a GPU and 1 on CPU, where each makes a step longer",
+        description="Background prompts let in beside other calls, and computed beside their prompts; others pause. "
+        "0 takes an eighth of max-seqs on a GPU. On CPU, where each makes a step longer, it lets none in but one after "
+        "16 others, and one a second",
     )
     prompts_in_preparation: int = Field(
         2, ge=1, description="Prompts whose frames are being resized at once, of 27 MB a frame at default resolution"
@@ -99,10 +100,10 @@ class EngineSettings(Settings):
 
     @property
     def beside(self) -> int:
-        """How many background prompts are computed beside those of other calls."""
+        """How many background prompts are let in beside other calls; 0 lets in only what is due."""
         if self.background_beside:
             return self.background_beside
-        return max(1, self.max_seqs // 8) if gpus() else 1
+        return max(1, self.max_seqs // 8) if gpus() else 0
 
 
 def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:

@@ -21,8 +21,9 @@ level of the prompt taken last, a stream of new calls of one prompt each could k
 The level is also the prompt's priority in vLLM's own scheduler, where a background prompt is ``BACKGROUND_SHARE``
 levels behind the clock, not behind everything: there, too, it gets on.
 
-Everything that is in vLLM makes its steps longer. So while a call that is not in the background has prompts here, only
-a few of the background's are let in beside them; those that are in it already pause (:mod:`engine.scheduling`).
+Everything that is in vLLM makes its steps longer. So while there is a call that is not in the background, only a few of
+the background's are let in beside it, on CPU none but those that are due; those that are in it already pause
+(:mod:`engine.scheduling`). One is due after every ``BACKGROUND_SHARE`` others, and when none went for a while.
 """
 
 import heapq
@@ -64,7 +65,7 @@ class Window(Generic[Prompt]):
     :param size: prompts in the engine at once, those being prepared included
     :param preparing: prompts being prepared at once
     :param held: bytes that the prompts in the engine may hold, prepared; one that needs more goes in alone
-    :param beside: background prompts that are let into the engine while there are others, at least 1
+    :param beside: background prompts that are let into the engine while there are others; with 0, one when it is due
     """
 
     def __init__(self, size: int, preparing: int, held: float = math.inf, beside: float = math.inf) -> None:
@@ -72,6 +73,7 @@ class Window(Generic[Prompt]):
         self.preparing_size = preparing
         self.held_limit = held
         self.beside = beside
+        self.others = False  # whether calls are there that go before the background, also if they have no prompts yet
         self.held = 0  # bytes
         self._bytes: dict[Prompt, int] = {}  # of every prompt that is known
         self._background: set[Prompt] = set()  # those of them that are the background's
@@ -85,6 +87,7 @@ class Window(Generic[Prompt]):
         self._isolated: Prompt | None = None
         self._clocks = {False: 0.0, True: 0.0}  # by whether it is the background's
         self._passed_over = 0  # prompts taken in a row while a background prompt waited
+        self._due = False  # a background prompt, whoever is there
         self._arrivals = itertools.count()
 
     @property
@@ -141,6 +144,10 @@ class Window(Generic[Prompt]):
         lane.level += 1  # it is one of its call's prompts all the same
         heapq.heappush(self._first, (priority, next(self._arrivals), prompt))
 
+    def owe(self) -> None:
+        """Let one prompt of the background in beside others, if none is there."""
+        self._due = True
+
     def prepare_again(self, prompt: Prompt) -> None:
         """Let a prompt that stays in the engine wait until it may be prepared once more."""
         heapq.heappush(self._further, (self._admitted[prompt], next(self._arrivals), prompt))
@@ -184,6 +191,8 @@ class Window(Generic[Prompt]):
             self._preparing.add(admission.prompt)
             if admission.prompt not in self._admitted:
                 self.held += self._bytes[admission.prompt]
+                if admission.prompt in self._background:
+                    self._due, self._passed_over = False, 0
             self._admitted[admission.prompt] = admission.priority
         return admission
 
@@ -210,8 +219,10 @@ class Window(Generic[Prompt]):
     @property
     def _crowded(self) -> bool:
         """Whether there are as many background prompts in the engine as may be beside others that there are."""
-        others = len(self._bytes) - len(self._background)
-        return others > 0 and sum(prompt in self._background for prompt in self._admitted) >= self.beside
+        if not self.others and len(self._bytes) == len(self._background):
+            return False
+        may_be = max(self.beside, int(self._due or self._passed_over >= BACKGROUND_SHARE))
+        return sum(prompt in self._background for prompt in self._admitted) >= may_be
 
     def _next_of_lanes(self, crowded: bool) -> Admission[Prompt] | None:
         usual = [lane for lane in self._lanes if not lane.background]

@@ -13,7 +13,8 @@ MPEG program and transport streams), the picture is the one whose presentation t
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from types import TracebackType
@@ -102,18 +103,28 @@ class _Cores:
 
 _cores = _Cores()
 
+Waiting = Callable[[], AbstractContextManager[None]]
+
 
 class _Desk:
     """Where the readers of one call put frames and the consumer takes groups. Knows no consumer."""
 
     def __init__(
-        self, path: str, groups: Sequence[Sequence[int]], budget: ByteBudget, readers: int, ahead: int
+        self,
+        path: str,
+        groups: Sequence[Sequence[int]],
+        budget: ByteBudget,
+        readers: int,
+        ahead: int,
+        waiting: Waiting = nullcontext,
     ) -> None:
         self.path = path
         self.groups = [tuple(group) for group in groups]
         self.budget = budget
         self.readers = readers
         self.ahead = ahead
+        self.waiting = waiting
+        self.held_back = False
         self.changed = threading.Condition()
         self.ready: deque[FrameGroup] = deque()
         self.left = len(self.groups)  # groups that the consumer has not taken
@@ -205,11 +216,16 @@ class _Desk:
         """Wait until the consumer has taken enough; a reader that may not wait is in the middle of a group."""
         with self.changed:
             if wait:
-                self.changed.wait_for(lambda: self.stopped() or len(self.ready) < self.ahead)
+                self.changed.wait_for(lambda: self.stopped() or len(self.ready) < (1 if self.held_back else self.ahead))
             return not self.stopped()
 
     def _acquire(self, size: int, wait: bool) -> bool:
-        return self.budget.acquire(size, self.stopped) if wait else self.budget.try_acquire(size)
+        if self.budget.try_acquire(size):
+            return True
+        if not wait:
+            return False
+        with self.waiting():
+            return self.budget.acquire(size, self.stopped)
 
     def _read(self) -> None:
         try:
@@ -287,6 +303,16 @@ class GroupReader(Iterator[FrameGroup]):
         """How many groups are being read, or are complete and not taken; at least one until all have been taken."""
         return self._desk.reading
 
+    def hold_back(self, back: bool) -> None:
+        """
+        Read no further than to the next group, or as far ahead as before. Any thread may call it; does not block.
+
+        :param back: whether to
+        """
+        with self._desk.changed:
+            self._desk.held_back = back
+            self._desk.changed.notify_all()
+
     def stop(self) -> None:
         """End the iteration and the reading, also for a consumer that waits. Any thread may call it; does not block."""
         self._desk.halt()
@@ -314,6 +340,7 @@ def read_groups(
     budget: ByteBudget,
     readers: int | None = None,
     ahead: int = AHEAD,
+    waiting: Waiting = nullcontext,
 ) -> GroupReader:
     """
     Read the frames nearest to given instants.
@@ -327,10 +354,11 @@ def read_groups(
     :param budget: shared by all calls of the process
     :param readers: how many files to read from at once; by default as many as there are cores, up to four
     :param ahead: how many complete groups may wait to be taken
+    :param waiting: makes a context that a reader enters while it waits for bytes
     :returns: the groups; the first `next` raises `VideoError` if the video cannot be opened
     """
     wanted = min(_cores.count, MAX_READERS) if readers is None else readers
-    desk = _Desk(fspath(path), groups, budget, max(1, wanted), max(1, ahead))
+    desk = _Desk(fspath(path), groups, budget, max(1, wanted), max(1, ahead), waiting)
     for index, group in enumerate(desk.groups):
         if not group:
             desk.ready.append(FrameGroup(index, ()))

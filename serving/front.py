@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Self
@@ -93,9 +93,10 @@ def restified(app: "SmolVLM2Captioner", service: Service | None = None) -> Resti
 
 
 def _state(engine: Engine, admission: Admission) -> str:
-    if admission.draining:
+    state = engine.state
+    if admission.draining and state != "dead":  # the reason for which it drains
         return "draining"
-    return "starting" if engine.state == "new" else engine.state
+    return "starting" if state == "new" else state
 
 
 def _may_cancel(service: Service) -> bool:
@@ -183,8 +184,9 @@ def _answer(view: Callable[..., Response], arguments: dict[str, Any], call: Runn
     except (ClientDisconnected, OSError, ParseException) as error:
         return complaint(400, f"The body could not be read ({type(error).__name__}); nothing was done.")
     connection = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
+    turn = nullcontext() if call.background else call.precedence.going_first()  # not while it was being sent
     try:
-        with service.clients.watching(connection, lambda: call.cancel(Reason.CLIENT_GONE)):
+        with turn, service.clients.watching(connection, lambda: call.cancel(Reason.CLIENT_GONE)):
             return view(**arguments)
     except CallCancelled as cancelled:
         status, text = _CANCELLED[cancelled.reason]
@@ -213,7 +215,11 @@ def _call(service: Service) -> RunningCall:
         if not 0 < seconds < math.inf:
             raise WrongHeader(f"{TIME_LIMIT} must be a number of seconds above 0; got {text!r}.")
         limits.append(seconds)
-    return RunningCall(seconds=min(limits, default=None), background=asked == "background")
+    return RunningCall(
+        seconds=min(limits, default=None),
+        background=asked == "background",
+        precedence=service.engine.precedence,
+    )
 
 
 def _announced(service: Service) -> int:

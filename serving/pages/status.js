@@ -312,7 +312,8 @@ async function look() {
     failures += 1;
     wait = Math.min(LONGEST_WAIT, EVERY * 2 ** (failures - 1));
     const since = lastAt ? ` What is shown is ${duration((Date.now() - lastAt) / 1000)} old.` : "";
-    showState("gone", `The server doesn't answer. It is asked again in ${wait} s.${since}`);
+    const before = last && last.state !== "ready" ? ` When it last answered it was ${last.state}.` : "";
+    showState("gone", `The server doesn't answer. It is asked again in ${wait} s.${before}${since}`);
     $("body").classList.add("stale");
   }
   if (!document.hidden) timer = setTimeout(look, wait * 1000);

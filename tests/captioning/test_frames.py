@@ -1,13 +1,18 @@
 """The frames of a call's tasks, video by video, and what becomes of those that can't be read."""
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from captioning.frames import read
+from captioning.frames import Frames, read
 from captioning.plan import Task
 from captioning.running import Reason, RunningCall
 from demo.broadcast import Broadcast, Segment, render
+from engine.precedence import Precedence
 from sampling.timepoints import Instant
 from sampling.video import ByteBudget
 
@@ -52,3 +57,46 @@ def test_no_further_video_is_opened_when_the_call_is_cancelled(short: Broadcast,
     running.cancel(Reason.CLIENT_GONE)
     assert list(reading) == []
     assert budget.held == 0
+
+
+def until(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_call_that_waits_for_bytes_has_the_background_go_on(short: Broadcast, background: bool) -> None:
+    precedence, budget = Precedence(), ByteBudget(1)
+    assert budget.try_acquire(1)  # by prompts of the background
+    running = RunningCall(background=background, precedence=precedence)
+    found: list[Frames] = []
+    with precedence.going_first():
+        reading = read([task(short.path, "tf_1", 500)], budget, running)
+        thread = threading.Thread(target=lambda: found.extend(reading))
+        thread.start()
+        until(lambda: budget.waiting > 0)
+        assert precedence.others is background
+        budget.release(1)
+        thread.join()
+        assert precedence.others
+    assert found[0].times == pytest.approx((500,), abs=17)
+
+
+def test_in_the_background_frames_are_not_read_ahead_beside_others(short: Broadcast) -> None:
+    precedence = Precedence()
+    running = RunningCall(background=True, precedence=precedence)
+    reading = read([task(short.path, f"tf_{n}", 40 * n) for n in range(9)], ByteBudget(), running)
+    next(reading)
+    reader: Any = running.reader
+    assert not reader._desk.held_back
+    with precedence.going_first():
+        assert reader._desk.held_back
+    assert not reader._desk.held_back
+    reading.close()
+    usual = RunningCall(precedence=precedence)
+    with precedence.going_first():
+        reading = read([task(short.path, "tf_1", 500)], ByteBudget(), usual)
+        next(reading)
+        reader = usual.reader
+        assert not reader._desk.held_back
+        reading.close()

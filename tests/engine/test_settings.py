@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import settings as settings_module
 from engine.settings import GIB, EngineSettings, engine_args, kv_cache_for, prepare_environment
 from models import DEMO
 
@@ -35,6 +36,17 @@ def test_what_is_set_is_passed_on() -> None:
     assert arguments.kv_cache_memory_bytes == GIB // 2
     assert (arguments.tensor_parallel_size, arguments.data_parallel_size) == (2, 3)
     assert arguments.enforce_eager is False
+
+
+@pytest.mark.parametrize(
+    ("cards", "most", "asked", "beside"), [(0, 64, 0, 0), (1, 64, 0, 8), (1, 4, 0, 1), (0, 64, 3, 3)]
+)
+def test_how_much_of_the_background_goes_beside_others(
+    monkeypatch: pytest.MonkeyPatch, cards: int, most: int, asked: int, beside: int
+) -> None:
+    monkeypatch.setattr(settings_module, "gpus", lambda: ["a card"] * cards)
+    settings = EngineSettings(max_seqs=most, background_beside=asked, kv_cache_gib=0.5)
+    assert settings.beside == beside
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_background_call_waits_for_the_others(engine: Engine) -> None:
 
 def test_background_prompts_pause_in_vllm_while_another_is_there(engine: Engine) -> None:
     order: list[str] = []
-    beside = engine.settings.beside
+    beside = max(1, engine.settings.beside)
     back = submit(engine.open_call(background=True), "back", beside + 5, request(300), order)
     wait_until(lambda: engine.unfinished_in_vllm == len(back))
     (usual,) = submit(engine.open_call(), "usual", 1, request(350), order)  # longer than what was there before it

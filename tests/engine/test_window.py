@@ -327,3 +327,53 @@ def test_who_follows_a_background_prompt_waits_like_it() -> None:
     assert list(taken(window)) == []
     window.leave("back1")
     assert [prompt for prompt, _ in taken(window)] == ["follower"]
+
+
+def test_without_room_beside_others_the_background_gets_its_share_and_no_more() -> None:
+    window = Turns(4, 4, beside=0)
+    fill(window, "back", 9, background=True)
+    fill(window, "usual", 2 * BACKGROUND_SHARE + 2)
+    order = served(window, 2 * BACKGROUND_SHARE + 4)
+    assert [place for place, prompt in enumerate(order) if prompt.startswith("back")] == [
+        BACKGROUND_SHARE,
+        2 * BACKGROUND_SHARE + 1,
+    ]
+    assert served(window, 1) == ["back2"]  # alone at last
+
+
+def test_the_background_holds_back_from_calls_that_have_no_prompts_yet_but_for_one_that_is_due() -> None:
+    window = Turns(4, 4, beside=0)
+    fill(window, "back", 9, background=True)
+    assert len(list(taken(window))) == 4
+    window.others = True
+    window.leave("back0")
+    window.owe()
+    assert list(taken(window)) == []  # there are others of its own in it, which get on
+    for number in (1, 2, 3):
+        window.leave(f"back{number}")
+    assert [prompt for prompt, _ in taken(window)] == ["back4"]
+    window.leave("back4")
+    assert list(taken(window)) == []
+    window.owe()
+    fill(window, "usual", 1)
+    assert [prompt for prompt, _ in taken(window)] == ["usual0", "back5"]
+    window.leave("back5")
+    window.leave("usual0")
+    assert list(taken(window)) == []
+    window.others = False
+    assert [prompt for prompt, _ in taken(window)] == ["back6", "back7", "back8"]
+
+
+def test_who_follows_a_background_prompt_is_the_one_that_is_due() -> None:
+    window = Turns(4, 4, beside=0)
+    lane = fill(window, "back", 2, background=True)
+    leader = window.take()
+    assert leader is not None
+    window.others = True
+    window.leave("back0")
+    window.follow("follower", leader.priority, lane)
+    assert list(taken(window)) == []
+    window.owe()
+    assert [prompt for prompt, _ in taken(window)] == ["follower"]
+    window.leave("follower")
+    assert list(taken(window)) == []

@@ -219,6 +219,23 @@ def test_stopping_does_not_wait_and_ends_the_iteration(long_video: Path) -> None
     assert budget.held == 0
 
 
+def test_held_back_it_reads_no_further_than_the_next_group(long_video: Path) -> None:
+    with read_groups(long_video, chunks(400, 4), budget=ByteBudget(), readers=1, ahead=5) as reader:
+        reader.hold_back(True)
+        ready = reader._desk.ready
+        until(lambda: len(ready) > 0)
+        for _ in range(6):  # as many as it may have read before it was told
+            next(reader)
+        most = 0
+        for _ in range(60):
+            until(lambda: len(ready) > 0)
+            next(reader)
+            most = max(most, len(ready))
+        assert most <= 1
+        reader.hold_back(False)
+        until(lambda: len(ready) == 5)
+
+
 def test_it_says_how_many_groups_are_being_read(long_video: Path) -> None:
     with read_groups(long_video, chunks(40, 4), budget=ByteBudget(), readers=1, ahead=3) as reader:
         assert reader.reading >= 1

@@ -1,5 +1,6 @@
 """What is answered when the server itself fails a call."""
 
+import io
 from typing import Any
 
 import pytest
@@ -53,3 +54,31 @@ def test_an_error_that_cannot_be_told_in_mmif_is_told_all_the_same(
     (record,) = [record for record in caplog.records if record.name == "serving.front"]
     assert record.exc_info and "no view today" in str(record.exc_info[1])
     assert client.get("/calls").json == []
+
+
+@pytest.mark.parametrize("priority", ["normal", "background"])
+def test_the_background_holds_back_from_a_call_when_it_is_there_and_not_while_it_is_sent(
+    client: FlaskClient,
+    captioner: SmolVLM2Captioner,
+    broadcast: Broadcast,
+    monkeypatch: pytest.MonkeyPatch,
+    priority: str,
+) -> None:
+    precedence, seen = captioner.engine.precedence, dict[str, bool]()
+    annotate = captioner.annotate
+
+    class Sent(io.BytesIO):
+        def readinto(self, buffer: Any) -> int:
+            seen["sent"] = precedence.others
+            return super().readinto(buffer)
+
+    def watched(*arguments: Any, **named: Any) -> str:
+        seen["there"] = precedence.others
+        return annotate(*arguments, **named)
+
+    monkeypatch.setattr(captioner, "annotate", watched)
+    body = swt_mmif(broadcast, labels=["slate"]).encode()
+    sent = client.post("/", input_stream=Sent(body), content_length=len(body), headers={"X-Priority": priority})
+    assert sent.status_code == 200
+    assert seen == {"sent": False, "there": priority == "normal"}
+    assert not precedence.others

@@ -15,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from app import SmolVLM2Captioner
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
+from serving import front
 from serving.front import Service, restified
 from serving.settings import ServingSettings
 from tests.browser import PHONE, complaints, look, wait
@@ -174,6 +175,42 @@ def test_in_a_browser_a_call_is_cancelled_by_two_presses(url: str, broadcast: Br
     assert (answers[0].status_code, answers[0].headers["X-Call-Id"]) == (409, call["id"])
     assert answers[0].json()["cause"] == "deleted"
     assert complaints(browser) == []
+
+
+def test_in_a_browser_a_server_that_goes_away_is_seen_to_and_when_it_is_back(
+    captioner: SmolVLM2Captioner, browser: Chrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = ["ready"]
+    monkeypatch.setattr(captioner.engine, "on_prompt", captioner.engine.on_prompt)  # is given back afterwards
+    monkeypatch.setattr(front, "_state", lambda *_: states[-1])
+    app = restified(captioner).flask_app
+
+    def shows(expected: str, *words: str, stale: bool) -> bool:
+        # As if its tab was looked at again, so that it needn't be waited for.
+        browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+        said = browser.find_element(By.ID, "notice").text
+        return (
+            browser.find_element(By.ID, "state").text == expected
+            and all(word in said for word in words)
+            and ("stale" in browser.find_element(By.ID, "body").get_attribute("class").split()) is stale
+        )
+
+    with listening(app) as address:
+        browser.get(f"http://{address}/status")
+        wait(browser).until(lambda _: shows("ready", stale=False))
+        assert not browser.find_element(By.ID, "notice").is_displayed()
+        states.append("restarting")
+        wait(browser).until(lambda _: shows("restarting", "died or hung", "Calls in flight go on", stale=False))
+        states.append("dead")
+        wait(browser).until(lambda _: shows("dead", "could not be brought back", stale=False))
+    words = ("The server doesn't answer.", "When it last answered it was dead.", "What is shown is", "s old.")
+    wait(browser).until(lambda _: shows("gone", *words, stale=True))
+    assert all("net::ERR_" in line for line in complaints(browser))  # and no script's
+    states.append("ready")
+    with listening(app, int(address.rpartition(":")[2])):
+        wait(browser).until(lambda _: shows("ready", stale=False))
+        assert not browser.find_element(By.ID, "notice").is_displayed()
+    complaints(browser)
 
 
 @pytest.fixture
