@@ -22,6 +22,7 @@ from engine.model import Model, fetch
 from engine.precedence import Precedence
 from engine.request import Completion, Request
 from engine.settings import MIB, EngineSettings, prepare_environment
+from engine.standstill import Standstill
 from engine.window import Window
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Engine:
         size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
         self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
         self._prompts: dict[Future[Completion], Prompt] = {}
+        self._standstill = Standstill()
         self._background_went = 0.0  # by time.monotonic(): when the last of its prompts was let in
         self._unanswered_deaths = 0  # since the last answer
         self._resources = contextlib.ExitStack()
@@ -240,7 +242,17 @@ class Engine:
 
     def _note_others(self, others: bool) -> None:
         self._window.others = others
+        present = self._window.admitted
+        if others and present and all(prompt.lane.background for prompt in present):
+            self._stand_still()
+        elif not others:
+            self._standstill.end()
         self._pump()
+
+    def _stand_still(self) -> None:
+        alone = self.settings.data_parallel == 1  # several engines have to agree on it, which takes them longer
+        if alone and not self.settings.beside and self._state == "ready" and self._generation is not None:
+            self._standstill.begin(self._generation)
 
     def _add(self, prompt: Prompt) -> None:
         if self._state not in ("ready", "restarting"):
@@ -285,6 +297,8 @@ class Engine:
         self._finish(prompt, EngineUnavailable("The prompt was cancelled."))
 
     def _pump(self) -> None:
+        if any(prompt.in_vllm and not prompt.lane.background for prompt in self._window.admitted):
+            self._standstill.end()
         while self._state == "ready" and (admission := self._window.take()):
             prompt = admission.prompt
             prompt.priority = admission.priority
@@ -349,6 +363,7 @@ class Engine:
     async def _restart(self, reason: str) -> None:
         assert self._generation is not None
         self._state = "restarting"
+        self._standstill.end()
         logger.error("%s", reason)
         self._count_death()
         tasks = [prompt.task for prompt in self._window.admitted if prompt.task]

@@ -1,6 +1,7 @@
 """One AsyncLLM from its start to its end: an engine that died is followed by another generation of it."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import multiprocessing
@@ -45,6 +46,7 @@ class Generation:
         self._heard: dict[int, tuple[float, int]] = {}  # by engine process: when, and its unfinished prompts then
         self._kv_cache_usage: dict[int, float] = {}  # likewise
         self._llm: AsyncLLM | None = None
+        self._telling: set[asyncio.Task[None]] = set()  # the loop itself keeps none
         self._close_lock = threading.Lock()
         self._closed = False
         self._loop = asyncio.new_event_loop()
@@ -93,6 +95,15 @@ class Generation:
             callers.call_soon_threadsafe(on_read)
 
         return await self._here(self._generate_twice_told(rendered, sampling, priority, tell))
+
+    def stand_still(self, still: bool) -> None:
+        """
+        Have vLLM make no step, or go on. Takes effect in the order of calls, those of :meth:`generate` included.
+
+        :param still: whether to; prompts stay where they are, and new ones wait
+        """
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self._loop.call_soon_threadsafe(self._tell_to_stand_still, still)
 
     @property
     def died(self) -> bool:
@@ -222,6 +233,18 @@ class Generation:
             else:
                 whole.add(output, aggregate=True)
         return whole
+
+    def _tell_to_stand_still(self, still: bool) -> None:
+        async def tell() -> None:
+            with contextlib.suppress(Exception):  # its end is noticed elsewhere
+                if self._llm is not None and still:
+                    await self._llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=False)
+                elif self._llm is not None:
+                    await self._llm.engine_core.resume_scheduler_async()
+
+        telling = self._loop.create_task(tell())
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     async def _shut_down(self) -> None:
         # Tasks first: vLLM's own would take the end of the engine process for an accident, and log it as one.

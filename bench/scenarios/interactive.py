@@ -2,8 +2,9 @@
 A call of one prompt: how long does it take beside a backfill, against how long while the server is idle?
 
 The backfill keeps as many prompts in flight as ``backfill.py --server`` does, in the background as that one sends them
-(``X-Priority: background``), and then at normal priority, as a caller who says nothing. All three take turns. What the
-backfill gets done meanwhile is shown, too: nobody may stand still.
+(``X-Priority: background``), and then at normal priority, as a caller who says nothing. All three take turns. There is
+a pause between calls, so that each finds the backfill at full speed, and not what the call before has left of it. What
+the backfill gets done meanwhile is shown, too: nobody may stand still.
 """
 
 import argparse
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 4
 CALLS = 15  # in each round
+PAUSE_SECONDS = 0.3  # between two of them; the backfill does several prompts in it
 BODIES = 100
 PROMPTS = 400  # of one call of the backfill, which is made over and over
 IN_FLIGHT = 16
@@ -59,7 +61,10 @@ def measure(run: "Run") -> None:
         for name, priority in BESIDE.items():
             with _backfill(server, backfill, priority, options.in_flight):
                 before, began = _answered(server), time.perf_counter()
-                taken = [_ask(server, bodies[(number * calls + call) % len(bodies)]) for call in range(calls)]
+                taken = []
+                for call in range(calls):
+                    time.sleep(PAUSE_SECONDS)
+                    taken.append(_ask(server, bodies[(number * calls + call) % len(bodies)]))
                 done[name].append((_answered(server) - before - calls) / (time.perf_counter() - began))
             latencies[name] += taken
     _report(run, latencies, done)

@@ -1,11 +1,13 @@
 """The background holds back from calls that have arrived, and goes on all the same."""
 
+import asyncio
 import math
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from engine import engine as engine_module
+from engine import standstill
 from engine.engine import Engine
 from engine.precedence import Precedence
 from tests.engine.test_turns import at_rest, request, submit, wait_until
@@ -64,4 +66,44 @@ def test_beside_calls_without_end_the_background_gets_on(engine: Engine, patienc
         wait_until(lambda: engine._window.others)
         for future in submit(engine.open_call(background=True), "back", 3, request(4), order):
             assert future.result(timeout=60).completion_tokens == 4
+    wait_until(lambda: at_rest(engine))
+
+
+def stands_still(engine: Engine) -> bool:
+    generation = engine._generation
+    assert generation is not None and generation._llm is not None
+    return asyncio.run_coroutine_threadsafe(generation._llm.is_paused(), generation._loop).result()
+
+
+def test_vllm_stands_still_until_the_first_prompt_of_a_call_that_is_there(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standstill, "_LONGEST_SECONDS", 3600)
+    order: list[str] = []
+    back = submit(engine.open_call(background=True), "back", 4, request(500), order)
+    wait_until(lambda: engine.unfinished_in_vllm == 4)
+    with engine.precedence.going_first():
+        wait_until(lambda: stands_still(engine))
+        assert order == []
+        (usual,) = submit(engine.open_call(), "usual", 1, request(20), order)
+        assert usual.result().completion_tokens == 20
+        assert order == ["usual"]
+        assert not stands_still(engine)
+    assert {future.result().completion_tokens for future in back} == {500}
+    wait_until(lambda: at_rest(engine))
+
+
+@pytest.mark.parametrize("end", ["gone", "time"])
+def test_it_goes_on_when_the_call_is_gone_or_takes_long(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(standstill, "_LONGEST_SECONDS", 3600 if end == "gone" else 0.01)
+    back = submit(engine.open_call(background=True), "back", 2, request(200), [])
+    wait_until(lambda: engine.unfinished_in_vllm == 2)
+    with engine.precedence.going_first():
+        if end == "gone":
+            wait_until(lambda: stands_still(engine))
+        else:
+            assert {future.result(timeout=60).completion_tokens for future in back} == {200}
+    assert {future.result(timeout=60).completion_tokens for future in back} == {200}
     wait_until(lambda: at_rest(engine))
