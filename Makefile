@@ -24,7 +24,7 @@ lock:  ## make the lock files from the requirements; ARGS=--upgrade takes the ne
 	$(IN_VENV) -m scripts.lock $(ARGS)
 
 test: setup  ## run the tests, in JOBS processes
-	$(IN_VENV) -m pytest -n $(JOBS) $(ARGS)
+	$(IN_VENV) -m pytest -n $(JOBS) --max-worker-restart 0 $(ARGS)
 
 check: setup  ## formatting, lint, types, Containerfile, workflows, generated pages
 	$(IN_VENV) -m ruff format --check

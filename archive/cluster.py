@@ -46,11 +46,14 @@ from engine.errors import EngineError
 logger = logging.getLogger(__name__)
 
 LOCAL = "local"  # the address of a cluster that is made for this run, of this machine
+# How the names of Ray Data's threads begin that hand out files and fetch answers.
+THREADS = ("StreamingExecutor-", "ray-data-", "iter_threaded")
 _ROOT = Path(__file__).parent.parent
 _STORE_BYTES = 256 * 1024**2  # of a local cluster's object store: what goes through it are paths and results
 _NEWS_SECONDS = 0.5
 _SILENT_SECONDS = 10.0  # after which a worker is taken to be gone
 _CONNECT_SECONDS = 10.0
+_CLOSE_SECONDS = 30.0
 _TRIES = 3  # of a file whose workers end under it; then it is tried as often by workers that do nothing else
 
 
@@ -212,6 +215,11 @@ class RayRunner:
 
     def close(self) -> None:
         """Leave the cluster: its workers end, whatever they do, and so does it if it was made for this run."""
+        # Those of a run that was broken off are told to end, and some not waited for. If one then called Ray, which is
+        # not there any more, Ray would end this whole process.
+        for thread in threading.enumerate():
+            if thread.name.startswith(THREADS):
+                thread.join(_CLOSE_SECONDS)
         ray.shutdown()
 
     def stop(self) -> None:

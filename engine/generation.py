@@ -254,7 +254,28 @@ class Generation:
         await asyncio.gather(*others, return_exceptions=True)
         if self._llm is not None:
             await asyncio.to_thread(self._llm.shutdown)
+            _close_sockets(self._llm.engine_core)
             self._llm = None  # its finaliser would run once more, in an interpreter that is half gone
+
+
+def _close_sockets(client: Any) -> None:
+    """
+    Close what connects vLLM's client with its engines; on the client's loop. Idempotent.
+
+    vLLM does, but where an engine died it does on a thread of its own, which hands it to this loop, at a time when the
+    loop may have been stopped for good. ZeroMQ waits for sockets that are left open, for ever, on whichever thread
+    happens to collect the garbage.
+    """
+    kept = client.resources
+    for socket in (
+        kept.output_socket,
+        kept.input_socket,
+        kept.first_req_send_socket,
+        kept.first_req_rcv_socket,
+        kept.stats_update_socket,
+    ):
+        if socket is not None:
+            socket.close(linger=0)
 
 
 def _narrow_masks(rendered: Any) -> None:

@@ -21,7 +21,9 @@ from tests.archive.stand_ins import NoEngine, StandIn
 
 pytest.importorskip("ray", reason="Ray is not installed: requirements-ray.txt")
 
-from archive.cluster import LOCAL, ClusterError, Pool, RayRunner
+import ray
+
+from archive.cluster import LOCAL, THREADS, ClusterError, Pool, RayRunner
 
 FILES = 16
 TWO = ("--ray", "--ray-engines-min", "2", "--ray-engines-max", "2", "--ray-cpus", "1", "--parallel", "3")
@@ -139,6 +141,7 @@ def test_there_are_as_many_workers_as_files_need_and_told_to_stop_these_end_with
     consuming = threading.Thread(target=lambda: results.extend(runner.results(jobs, note)))
     consuming.start()
     full.wait()
+    assert of_ray_data()
     runner.stop()
     runner._hear({job.path: job for job in jobs}, note)  # the workers know
     gate.touch()
@@ -147,6 +150,25 @@ def test_there_are_as_many_workers_as_files_need_and_told_to_stop_these_end_with
     assert len({result.worker for result in results}) == wanted // 3
     assert sorted(result.path for result in results) == sorted(begun)
     assert {job.path for job in jobs if job.target.exists()} == set(begun)
+    runner.close()
+    assert not of_ray_data()
+
+
+def of_ray_data() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+
+
+def test_the_cluster_is_left_when_what_hands_out_files_has_ended(on_cluster: Make) -> None:
+    runner = on_cluster(StandIn)
+    still_there: list[bool] = []
+
+    def end_late() -> None:
+        threading.Event().wait(0.5)
+        still_there.append(ray.is_initialized())
+
+    threading.Thread(target=end_late, name=f"{THREADS[0]}late").start()
+    runner.close()
+    assert still_there == [True]
 
 
 def test_without_an_engine_it_stops_and_says_so(on_cluster: Make, jobs: list[Job]) -> None:
