@@ -34,7 +34,7 @@ MEASUREMENTS = {
     "latency": "latency",
     "interactive": "interactive",
     "reprompt-256m": "reprompt --model 256m --prompts 8",
-    "backfill-256m": "backfill",
+    "backfill-256m": "backfill --prompts 2 --tokens 24",
     "structure": "structure",
     "resolution-256m": "resolution --model 256m --prompts 2 --rounds 4",
     "memory": "memory",
