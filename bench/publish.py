@@ -174,8 +174,9 @@ def _measure(name: str, command: str) -> None:
     print(f"{name}: python -m bench {command}", flush=True)
     plots = ROOT / "build" / "bench" / "plots" / name
     shutil.rmtree(plots, ignore_errors=True)
-    result = RESULTS / f"{name}.json"
-    words = [sys.executable, "-m", "bench", *command.split(), "--json", str(result), "--plots", str(plots)]
+    # Relative to where it is run, as results keep their command and are published.
+    made = [str(path.relative_to(ROOT)) for path in (RESULTS / f"{name}.json", plots)]
+    words = [sys.executable, "-m", "bench", *command.split(), "--json", made[0], "--plots", made[1]]
     subprocess.run(words, cwd=ROOT, check=True)
     for plot in plots.glob("*.svg"):
         shutil.copy(plot, RESULTS / f"{name}-{plot.stem.partition('-')[2]}.svg")
