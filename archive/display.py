@@ -85,7 +85,7 @@ class _Lines:
             return
         self._shown = time.monotonic()
         parts = [f"{name.lower()} {value}" for name, value in figures(progress, live)]
-        shown = ", ".join([*parts, _eta(progress)] if _eta(progress) else parts)
+        shown = ", ".join(filter(None, [*parts, _eta(progress)]))
         logger.info("%d of %d files, %s", progress.done + progress.failed, progress.total, shown)
 
     def failed(self, result: Result) -> None:

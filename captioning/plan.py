@@ -1,5 +1,6 @@
 """The TimeFrames of a MMIF to the prompts of a call. Decodes nothing."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,10 +65,7 @@ def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE, fetch: F
     videos = {document.id: document for document in mmif.get_documents_by_type(DocumentTypes.VideoDocument)}
     if not videos:
         raise ValueError("The input MMIF has no VideoDocument; this app captions TimeFrames of videos.")
-
-    def located(document: Document) -> Path:
-        return _located(document, places, fetch)
-
+    located = functools.partial(_located, places=places, fetch=fetch)
     made = Plan()
     missing: dict[tuple[str, Cause], list[str]] = {}
     for time_frame in _selected(mmif, parameters.labels, made):

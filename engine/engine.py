@@ -297,7 +297,9 @@ class Engine:
         self._finish(prompt, EngineUnavailable("The prompt was cancelled."))
 
     def _pump(self) -> None:
-        if any(prompt.in_vllm and not prompt.lane.background for prompt in self._window.admitted):
+        if self._standstill.lasts and any(
+            prompt.in_vllm and not prompt.lane.background for prompt in self._window.admitted
+        ):
             self._standstill.end()
         while self._state == "ready" and (admission := self._window.take()):
             prompt = admission.prompt

@@ -266,16 +266,18 @@ def _close_sockets(client: Any) -> None:
     loop may have been stopped for good. ZeroMQ waits for sockets that are left open, for ever, on whichever thread
     happens to collect the garbage.
     """
+    from vllm.utils.network_utils import close_sockets
+
     kept = client.resources
-    for socket in (
-        kept.output_socket,
-        kept.input_socket,
-        kept.first_req_send_socket,
-        kept.first_req_rcv_socket,
-        kept.stats_update_socket,
-    ):
-        if socket is not None:
-            socket.close(linger=0)
+    close_sockets(
+        (
+            kept.output_socket,
+            kept.input_socket,
+            kept.first_req_send_socket,
+            kept.first_req_rcv_socket,
+            kept.stats_update_socket,
+        )
+    )
 
 
 def _narrow_masks(rendered: Any) -> None:

@@ -26,26 +26,16 @@ class Precedence:
         """Whether the background is to hold back."""
         return self._calls > 0 and not self._short_of_room
 
-    @contextlib.contextmanager
-    def going_first(self) -> Iterator[None]:
+    def going_first(self) -> contextlib.AbstractContextManager[None]:
         """Be such a call until the block is left."""
-        self._change(calls=1)
-        try:
-            yield
-        finally:
-            self._change(calls=-1)
+        return self._one_more(calls=1)
 
-    @contextlib.contextmanager
-    def short_of_room(self) -> Iterator[None]:
+    def short_of_room(self) -> contextlib.AbstractContextManager[None]:
         """
         Have the background go on until the block is left, in which such a call waits for bytes: the background may be
         what holds them, and gives them back only as its prompts are done.
         """
-        self._change(short_of_room=1)
-        try:
-            yield
-        finally:
-            self._change(short_of_room=-1)
+        return self._one_more(short_of_room=1)
 
     @contextlib.contextmanager
     def telling(self, listener: Listener) -> Iterator[None]:
@@ -63,7 +53,15 @@ class Precedence:
             with self._lock:
                 self._listeners.remove(listener)
 
-    def _change(self, *, calls: int = 0, short_of_room: int = 0) -> None:
+    @contextlib.contextmanager
+    def _one_more(self, *, calls: int = 0, short_of_room: int = 0) -> Iterator[None]:
+        self._change(calls, short_of_room)
+        try:
+            yield
+        finally:
+            self._change(-calls, -short_of_room)
+
+    def _change(self, calls: int, short_of_room: int) -> None:
         with self._lock:  # also while listeners are told, so that they hear of changes in their order
             before = self.others
             self._calls += calls

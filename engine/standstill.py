@@ -17,9 +17,14 @@ class Standstill:
         self._generation: Generation | None = None  # that stands still
         self._timer: asyncio.TimerHandle
 
+    @property
+    def lasts(self) -> bool:
+        """Whether vLLM stands still."""
+        return self._generation is not None
+
     def begin(self, generation: Generation) -> None:
         """Have vLLM make no step until :meth:`end`, or half a second later."""
-        if self._generation is None:
+        if not self.lasts:
             self._generation = generation
             self._timer = asyncio.get_running_loop().call_later(_LONGEST_SECONDS, self.end)
             generation.stand_still(True)

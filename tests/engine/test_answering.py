@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,18 +17,7 @@ from engine.errors import PromptRefused
 from engine.generation import Generation
 from engine.settings import MIB, EngineSettings
 from models import DEMO, choose
-from tests.engine.played import Played, named, started, wait_until
-
-
-@pytest.fixture
-def played() -> Played:
-    return Played()
-
-
-@pytest.fixture
-def engine(played: Played, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    with started(played, monkeypatch) as made:
-        yield made
+from tests.engine.played import Played, named, wait_until
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -53,16 +41,16 @@ def ended(reason: str) -> Any:
     ],
 )
 def test_what_vllm_raises_is_said_in_the_engines_words(
-    played: Played, engine: Engine, error: Exception, words: str
+    played: Played, mortal: Engine, error: Exception, words: str
 ) -> None:
     played.fails["p0"] = error
-    call = engine.open_call()
+    call = mortal.open_call()
     refused, fine = call.submit(named("p0")), call.submit(named("p1"))
     with pytest.raises(PromptRefused) as seen:
         refused.result(timeout=60)
     assert str(seen.value) == words
     assert fine.result(timeout=60).text == "caption of p1"
-    assert engine.deaths == 0
+    assert mortal.deaths == 0
 
 
 @pytest.mark.parametrize(
@@ -72,16 +60,16 @@ def test_what_vllm_raises_is_said_in_the_engines_words(
         (ended("abort"), "The engine gave the prompt up (abort); its answer would be incomplete."),
     ],
 )
-def test_an_answer_that_is_not_whole_is_none(played: Played, engine: Engine, output: Any, words: str) -> None:
+def test_an_answer_that_is_not_whole_is_none(played: Played, mortal: Engine, output: Any, words: str) -> None:
     played.answers["p0"] = output
     with pytest.raises(PromptRefused) as seen:
-        engine.submit(named("p0")).result(timeout=60)
+        mortal.submit(named("p0")).result(timeout=60)
     assert str(seen.value) == words
-    assert engine.answered == 0
+    assert mortal.answered == 0
 
 
 @pytest.mark.parametrize("way", ["an error", "an output"])
-def test_a_prompt_that_ends_with_its_engine_goes_into_the_next(played: Played, engine: Engine, way: str) -> None:
+def test_a_prompt_that_ends_with_its_engine_goes_into_the_next(played: Played, mortal: Engine, way: str) -> None:
     """Some of what was in a process that is gone just ends, and vLLM doesn't say that it is gone."""
     (first,) = played.generations
     first._check = lambda: None  # type: ignore[method-assign]
@@ -96,29 +84,29 @@ def test_a_prompt_that_ends_with_its_engine_goes_into_the_next(played: Played, e
             fault.clear()
 
     played.build = is_mended
-    assert engine.submit(named("p0")).result(timeout=60).text == "caption of p0"
-    assert engine.deaths == 1
+    assert mortal.submit(named("p0")).result(timeout=60).text == "caption of p0"
+    assert mortal.deaths == 1
     assert played.seen == [(0, {"p0"})]
 
 
-def test_prompts_are_counted_where_they_are(played: Played, engine: Engine) -> None:
+def test_prompts_are_counted_where_they_are(played: Played, mortal: Engine) -> None:
     names = {f"p{number}" for number in range(11)}
     played.held = set(names)
-    call = engine.open_call()
+    call = mortal.open_call()
     futures = [call.submit(named(name)) for name in sorted(names)]
-    wait_until(lambda: len(played.generations[0].inside) == 8 and engine.waiting == 3)
-    assert (engine.in_flight, engine.preparing, engine.generating, engine.answered) == (11, 0, 8, 0)
+    wait_until(lambda: len(played.generations[0].inside) == 8 and mortal.waiting == 3)
+    assert (mortal.in_flight, mortal.preparing, mortal.generating, mortal.answered) == (11, 0, 8, 0)
     played.held = set()
     for future in futures:
         future.result(timeout=60)
-    assert (engine.in_flight, engine.generating, engine.answered) == (0, 0, 11)
+    assert (mortal.in_flight, mortal.generating, mortal.answered) == (0, 0, 11)
 
 
-def test_what_it_says_of_itself(engine: Engine) -> None:
-    assert engine.kv_cache_usage == 0.25
-    assert engine.bytes_limit == engine.settings.tensor_budget_mib * MIB
+def test_what_it_says_of_itself(mortal: Engine) -> None:
+    assert mortal.kv_cache_usage == 0.25
+    assert mortal.bytes_limit == mortal.settings.tensor_budget_mib * MIB
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert {os.getpid(), child.pid} <= engine.pids
+    assert {os.getpid(), child.pid} <= mortal.pids
     child.communicate()
     new = Engine(EngineSettings(), choose("demo"))
     assert (new.kv_cache_usage, new.unfinished_in_vllm, new.context_length, new.state) == (0, 0, 0, "new")

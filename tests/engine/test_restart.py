@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
@@ -12,18 +11,7 @@ from engine.errors import EngineDied, EngineStartError, EngineUnavailable, Promp
 from engine.request import Completion
 from engine.settings import EngineSettings
 from models import choose
-from tests.engine.played import Played, named, started, wait_until
-
-
-@pytest.fixture
-def played() -> Played:
-    return Played()
-
-
-@pytest.fixture
-def mortal(played: Played, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    with started(played, monkeypatch) as made:
-        yield made
+from tests.engine.played import Played, named, wait_until
 
 
 def submit(mortal: Engine, names: list[str]) -> dict[str, "Future[Completion]"]:
