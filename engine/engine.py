@@ -1,8 +1,7 @@
-"""The engine as callers on any thread see it: it takes turns between calls, and outlives its own death."""
+"""The engine as callers on any thread see it: started once, and started again when it dies."""
 
 import asyncio
 import contextlib
-import functools
 import logging
 import threading
 import time
@@ -14,16 +13,15 @@ from typing import Any, Literal
 import psutil
 
 from engine.answering import Answering
-from engine.calls import Ending, EngineCall, Prompt, WindowPassage
+from engine.calls import Ending, EngineCall, Prompt
 from engine.context import Context
-from engine.errors import EngineDied, EngineStartError, EngineUnavailable, PromptRefused
+from engine.errors import EngineDied, EngineStartError, EngineUnavailable
 from engine.generation import Generation
 from engine.model import Model, fetch
 from engine.precedence import Precedence
+from engine.prompts import Prompts
 from engine.request import Completion, Request
 from engine.settings import MIB, EngineSettings, prepare_environment
-from engine.standstill import Standstill
-from engine.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +31,14 @@ _WATCH_SECONDS = 0.25
 _BACKOFF_SECONDS = 1.0  # before the first restart in a row, doubled for each further one
 _LONGEST_BACKOFF_SECONDS = 30.0
 _WARM_UP_SECONDS = 900.0
-_PATIENCE_SECONDS = 1.0  # of the background, until one of its prompts is let in beside others
 
 
 class Engine:
     """
     Runs one model for all callers of a process. Thread-safe; has to be started before, and closed after use.
 
-    Should vLLM's process die or hang, a new one is started, and the prompts that were in it go in again. Those that
-    were in it at two deaths go in alone; one that it dies of then is refused.
+    Should vLLM's process die or hang, a new one is started, and the prompts that were in it go in again, unless it dies
+    of one of them; see :meth:`engine.prompts.Prompts.put_back`.
 
     :param settings: see there
     :param model: which model to run
@@ -57,7 +54,6 @@ class Engine:
         self.settings = settings
         self.model = model
         self._state: State = "new"
-        self.answered = 0  # prompts, since it started
         self.deaths = 0  # of vLLM, hanging and failing to start again included
         self.restarts = 0  # after which it was back
         self.context_length = 0  # tokens, known once ready
@@ -67,11 +63,8 @@ class Engine:
         self.on_death: Callable[[], None] = _nobody_minds
         # Told of every prompt that leaves the engine, on the engine's thread.
         self.on_prompt: Callable[[Ending], None] = _nobody_counts
-        size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
-        self._window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
-        self._prompts: dict[Future[Completion], Prompt] = {}
-        self._standstill = Standstill()
-        self._background_went = 0.0  # by time.monotonic(): when the last of its prompts was let in
+        self._prompts = Prompts(settings, self._refusal, lambda ending: self.on_prompt(ending))
+        self._answered_before = 0  # the last death
         self._unanswered_deaths = 0  # since the last answer
         self._resources = contextlib.ExitStack()
         self._make_generation = generation
@@ -79,7 +72,6 @@ class Engine:
         self._start_lock = threading.Lock()
         self._folder: Path
         self._processor: Any
-        self._answering: Answering
         self._watch_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread
@@ -143,19 +135,24 @@ class Engine:
         return self.state == "ready"
 
     @property
+    def answered(self) -> int:
+        """How many prompts were answered since it was started."""
+        return self._prompts.answered
+
+    @property
     def in_flight(self) -> int:
         """How many prompts are submitted and not done."""
-        return len(self._prompts)
+        return self._prompts.in_flight
 
     @property
     def waiting(self) -> int:
         """How many of these have not been handed to vLLM."""
-        return self._window.waiting
+        return self._prompts.window.waiting
 
     @property
     def bytes_held(self) -> int:
         """Bytes of the prompts that are prepared, or being prepared, and not done."""
-        return self._window.held
+        return self._prompts.window.held
 
     @property
     def bytes_limit(self) -> int:
@@ -165,7 +162,7 @@ class Engine:
     @property
     def preparing(self) -> int:
         """How many are being prepared for it."""
-        return self._window.preparing
+        return self._prompts.window.preparing
 
     @property
     def generating(self) -> int:
@@ -204,7 +201,6 @@ class Engine:
     def _load(self) -> None:
         prepare_environment(self.settings, offline=self.model.folder is not None)
         self._folder = fetch(self.model)
-        self._window.beside = self.settings.beside
         from transformers import AutoProcessor
 
         self._processor = AutoProcessor.from_pretrained(self._folder)
@@ -214,18 +210,23 @@ class Engine:
         await asyncio.to_thread(generation.build)
         self.context_length = generation.context_length
         self.context = Context(self._processor, self.context_length)
-        self._answering = Answering(self._processor, self.context)
-        await asyncio.wait_for(self._answering.warm_up(generation), _WARM_UP_SECONDS)
+        answering = Answering(self._processor, self.context)
+        await asyncio.wait_for(answering.warm_up(generation), _WARM_UP_SECONDS)
+        self._prompts.set_going(generation, answering)
 
     def _submit(self, prompt: Prompt) -> None:
-        if self._state not in ("ready", "restarting"):
-            prompt.refuse_all(self._unavailable())
+        if refusal := self._refusal():
+            prompt.refuse_all(refusal)
             return
-        prompt.future.add_done_callback(self._withdraw)
+        for each in prompt.with_followers:
+            each.future.add_done_callback(self._withdraw)
         try:
-            self._loop.call_soon_threadsafe(self._add, prompt)
+            self._loop.call_soon_threadsafe(self._prompts.add, prompt)
         except RuntimeError:  # closed between the lines
             prompt.refuse_all(self._unavailable())
+
+    def _refusal(self) -> EngineUnavailable | None:
+        return None if self._state in ("ready", "restarting") else self._unavailable()
 
     def _unavailable(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine takes no prompts: it is {self._state}.")
@@ -233,110 +234,12 @@ class Engine:
     def _withdraw(self, future: "Future[Completion]") -> None:
         if future.cancelled():
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                self._loop.call_soon_threadsafe(self._drop, future)
+                self._loop.call_soon_threadsafe(self._prompts.drop, future)
 
     def _make_way(self, others: bool) -> None:
-        self._loop.call_soon_threadsafe(self._note_others, others)
+        self._loop.call_soon_threadsafe(self._prompts.note_others, others)
 
     # From here on, everything runs on the engine's loop.
-
-    def _note_others(self, others: bool) -> None:
-        self._window.others = others
-        present = self._window.admitted
-        if others and present and all(prompt.lane.background for prompt in present):
-            self._stand_still()
-        elif not others:
-            self._standstill.end()
-        self._pump()
-
-    def _stand_still(self) -> None:
-        alone = self.settings.data_parallel == 1  # several engines have to agree on it, which takes them longer
-        if alone and not self.settings.beside and self._state == "ready" and self._generation is not None:
-            self._standstill.begin(self._generation)
-
-    def _add(self, prompt: Prompt) -> None:
-        if self._state not in ("ready", "restarting"):
-            self._finish(prompt, self._unavailable())
-        elif prompt.future.cancelled():
-            self._follow(prompt)
-        else:
-            self._let_wait(prompt, functools.partial(self._window.put, prompt, prompt.lane))
-
-    def _follow(self, prompt: Prompt) -> None:
-        """Let the prompt that waits for this one to be read go next."""
-        follower, prompt.follower = prompt.follower, None
-        if follower is None:
-            return
-        follower.priority = prompt.priority
-        if follower.future.cancelled():
-            self._follow(follower)
-        elif self._state not in ("ready", "restarting"):
-            self._finish(follower, self._unavailable())
-        else:
-            follower.future.add_done_callback(self._withdraw)
-            self._let_wait(follower, functools.partial(self._window.follow, follower, follower.priority, follower.lane))
-
-    def _let_wait(self, prompt: Prompt, put: Callable[[int], None]) -> None:
-        """Reckon what a prompt will hold, and let it wait for its turn."""
-        self._prompts[prompt.future] = prompt
-        try:
-            prompt.fit = self._answering.fit(prompt.request)
-            held = self._answering.held(prompt.request, prompt.fit)
-        except Exception as error:  # seen by the caller
-            self._finish(prompt, error)
-            return
-        put(held)
-        self._pump()
-
-    def _drop(self, future: "Future[Completion]") -> None:
-        prompt = self._prompts.get(future)
-        if prompt is None:  # done, or not there yet
-            return
-        if prompt.task is not None:
-            prompt.task.cancel()
-        self._finish(prompt, EngineUnavailable("The prompt was cancelled."))
-
-    def _pump(self) -> None:
-        if self._standstill.lasts and any(
-            prompt.in_vllm and not prompt.lane.background for prompt in self._window.admitted
-        ):
-            self._standstill.end()
-        while self._state == "ready" and (admission := self._window.take()):
-            prompt = admission.prompt
-            prompt.priority = admission.priority
-            prompt.since = time.monotonic()
-            if prompt.lane.background:
-                self._background_went = prompt.since
-            if prompt.further is not None:
-                prompt.further.set_result(None)
-                prompt.further = None
-            else:
-                prompt.task = self._loop.create_task(self._run(prompt), context=prompt.context)
-
-    async def _run(self, prompt: Prompt) -> None:
-        generation = self._generation
-        assert generation is not None
-        try:
-            completion = await self._answering.answer(
-                generation, prompt.request, prompt.fit, WindowPassage(prompt, self._window, self._pump, self._follow)
-            )
-        except EngineDied:
-            pass  # it stays where it is until the watch finds it there
-        except Exception as error:  # seen by the caller
-            if not generation.died:
-                self._finish(prompt, error)
-        else:
-            self._unanswered_deaths = 0
-            self.answered += 1
-            self._finish(prompt, completion)
-
-    def _finish(self, prompt: Prompt, outcome: Completion | Exception) -> None:
-        self._window.leave(prompt)
-        if self._prompts.pop(prompt.future, None):
-            self.on_prompt(Ending.of(prompt, outcome))
-        prompt.settle(outcome)
-        self._follow(prompt)
-        self._pump()
 
     def _watch(self) -> None:
         self._watch_task = self._loop.create_task(self._keep_alive())
@@ -352,10 +255,8 @@ class Engine:
         while self._state == "ready":
             await asyncio.sleep(_WATCH_SECONDS)
             assert self._generation is not None
-            if time.monotonic() - self._background_went > _PATIENCE_SECONDS:
-                self._window.owe()
-                self._pump()
-            since = min((prompt.since for prompt in self._window.admitted), default=None)
+            self._prompts.see_to_background()
+            since = min((prompt.since for prompt in self._prompts.window.admitted), default=None)
             limit = self.settings.stall_seconds
             if self._generation.died:
                 await self._restart("The engine process ended unexpectedly; its log above may say why.")
@@ -365,14 +266,10 @@ class Engine:
     async def _restart(self, reason: str) -> None:
         assert self._generation is not None
         self._state = "restarting"
-        self._standstill.end()
         logger.error("%s", reason)
         self._count_death()
-        tasks = [prompt.task for prompt in self._window.admitted if prompt.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._judge()
+        await self._prompts.stop_going()
+        self._prompts.put_back()
         await asyncio.to_thread(self._generation.close, kill=True)
         while self._unanswered_deaths <= self.settings.max_restarts:
             await asyncio.sleep(backoff(self._unanswered_deaths))
@@ -385,50 +282,30 @@ class Engine:
             else:
                 self._state = "ready"
                 self.restarts += 1
-                logger.warning("The engine is back; %d prompt(s) were waiting for it.", self._window.waiting)
-                self._pump()
+                logger.warning("The engine is back; %d prompt(s) were waiting for it.", self._prompts.in_flight)
                 return
         self._give_up()
 
     def _count_death(self) -> None:
         self.deaths += 1
+        if self.answered > self._answered_before:
+            self._unanswered_deaths = 0
+        self._answered_before = self.answered
         self._unanswered_deaths += 1
-
-    def _judge(self) -> None:
-        """Let the prompts that were in the engine wait again; of those that it may have died of, see the class."""
-        present = self._window.admitted
-        suspects = [prompt for prompt in present if prompt.in_vllm]
-        for prompt in present:
-            prompt.deaths += prompt.in_vllm
-            again = prompt.in_vllm and prompt.deaths > 1
-            prompt.in_vllm = False
-            prompt.further = None
-            if again and len(suspects) == 1:
-                self._finish(
-                    prompt,
-                    PromptRefused(
-                        f"The engine died {prompt.deaths} times while it worked on it, at last on nothing else; it is "
-                        "not tried again. Look at its frames, or set maxImagesPerPrompt or longestEdge lower."
-                    ),
-                )
-            else:
-                self._window.put_back(prompt, alone=again)
 
     def _give_up(self) -> None:
         self._state = "dead"
         logger.critical("The engine died %d times without an answer in between.", self._unanswered_deaths)
-        for prompt in list(self._prompts.values()):
-            self._finish(prompt, EngineDied("The engine died and could not be brought back."))
+        self._prompts.end(lambda: EngineDied("The engine died and could not be brought back."))
         self.on_death()
 
     async def _shut_down(self) -> None:
         self._state = "closed"  # a restart that came back meanwhile has overwritten it
-        tasks = [task for task in (self._watch_task, *(prompt.task for prompt in self._prompts.values())) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for prompt in list(self._prompts.values()):
-            self._finish(prompt, EngineUnavailable("The engine was closed while the prompt was in flight."))
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+            await asyncio.gather(self._watch_task, return_exceptions=True)
+        await self._prompts.stop_going()
+        self._prompts.end(lambda: EngineUnavailable("The engine was closed while the prompt was in flight."))
 
 
 def _nobody_minds() -> None:

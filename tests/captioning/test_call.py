@@ -21,6 +21,7 @@ from demo.broadcast import Broadcast, Segment, render
 from engine.request import Completion, Request
 from sampling.pixels import image_bytes
 from sampling.video import ByteBudget
+from tests.waiting import wait_until
 
 COLOURS = ("red", "green", "blue", "yellow")
 # One second to seven, over and over: so many frames, and so long a caption.
@@ -191,10 +192,7 @@ def test_the_frames_of_the_next_prompt_are_read_while_one_is_answered(
         def submit_in_turn(self, requests: Sequence[Request]) -> "list[Future[Completion]]":
             (request,) = requests
             last = len(self.counts) == len(work.tasks) - 1
-            deadline = time.monotonic() + 60
-            while not last and budget.held <= len(request.images) * image_bytes(320, 240):
-                assert time.monotonic() < deadline, "the next prompt's frames are not read"
-                time.sleep(0.002)
+            wait_until(lambda: last or budget.held > len(request.images) * image_bytes(320, 240))  # the next one's
             return super().submit_in_turn(requests)
 
     patient = Patient(captioner)
@@ -239,8 +237,7 @@ class Asked:
 
 def nothing_is_left(captioner: SmolVLM2Captioner, budget: ByteBudget) -> None:
     engine = captioner.engine
-    while engine.in_flight or engine.unfinished_in_vllm:  # it is told on a thread of its own
-        time.sleep(0.001)
+    wait_until(lambda: not engine.in_flight and not engine.unfinished_in_vllm)  # it is told on a thread of its own
     assert budget.held == 0
     for thread in threading.enumerate():
         if thread.name.startswith(("frames-", "deadline-")):  # told to end, but not yet ended

@@ -1,8 +1,6 @@
 """The frames of a call's tasks, video by video, and what becomes of those that can't be read."""
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from demo.broadcast import Broadcast, Segment, render
 from engine.precedence import Precedence
 from sampling.timepoints import Instant
 from sampling.video import ByteBudget
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +58,6 @@ def test_no_further_video_is_opened_when_the_call_is_cancelled(short: Broadcast,
     assert budget.held == 0
 
 
-def until(true: Callable[[], bool]) -> None:
-    while not true():
-        time.sleep(0.001)
-
-
 @pytest.mark.parametrize("background", [False, True])
 def test_a_call_that_waits_for_bytes_has_the_background_go_on(short: Broadcast, background: bool) -> None:
     precedence, budget = Precedence(), ByteBudget(1)
@@ -74,7 +68,7 @@ def test_a_call_that_waits_for_bytes_has_the_background_go_on(short: Broadcast, 
         reading = read([task(short.path, "tf_1", 500)], budget, running)
         thread = threading.Thread(target=lambda: found.extend(reading))
         thread.start()
-        until(lambda: budget.waiting > 0)
+        wait_until(lambda: budget.waiting > 0)
         assert precedence.others is background
         budget.release(1)
         thread.join()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,8 +118,3 @@ def started(played: Played, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]
     made.close()
     assert made.in_flight == 0
     assert all(generation.closed for generation in played.generations)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.001)

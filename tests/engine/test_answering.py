@@ -17,7 +17,8 @@ from engine.errors import PromptRefused
 from engine.generation import Generation
 from engine.settings import MIB, EngineSettings
 from models import DEMO, choose
-from tests.engine.played import Played, named, wait_until
+from tests.engine.played import Played, named
+from tests.waiting import wait_until
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

@@ -74,7 +74,7 @@ def test_a_cut_answer_says_so(captioner: SmolVLM2Captioner, engine: Engine) -> N
 
 def test_an_empty_answer_is_none(captioner: SmolVLM2Captioner, engine: Engine) -> None:
     sampling = GREEDY.sampling_params()
-    sampling.logit_bias = {engine._answering._processor.tokenizer.eos_token_id: 100.0}
+    sampling.logit_bias = {engine._prompts._answering._processor.tokenizer.eos_token_id: 100.0}
     with pytest.raises(PromptRefused, match="answered with nothing"):
         engine.submit(Request(turns(captioner, ["Describe."], 1), FRAMES[:1], sampling)).result()
 

@@ -27,6 +27,7 @@ from engine.request import Completion, Request
 from engine.settings import EngineSettings
 from models import DEMO, choose
 from sampling.decoding import Decoding
+from tests.waiting import wait_until
 
 MESSAGES: Any = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe."}]}]]
 FRAME = Image.new("RGB", (640, 480), "navy")
@@ -65,8 +66,7 @@ def resources_of(engine: Engine) -> Any:
 
 
 def wait_until_at_work(engine: Engine) -> None:
-    while engine.unfinished_in_vllm < 2:
-        time.sleep(0.005)
+    wait_until(lambda: engine.unfinished_in_vllm >= 2)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,8 @@ def test_a_prompt_that_kills_twice_is_refused_and_others_go_on(
         return await generate(self, rendered, sampling, *more)
 
     monkeypatch.setattr(Generation, "generate", deadly)
-    monkeypatch.setattr(mortal._window, "size", 1)  # so that it is alone both times, and two restarts are enough
+    # So that it is alone both times, and two restarts are enough.
+    monkeypatch.setattr(mortal._prompts.window, "size", 1)
     deaths = mortal.deaths
     call = mortal.open_call()
     poison = call.submit(of_tokens(POISON))
@@ -161,8 +162,7 @@ def test_past_the_limit_it_stays_dead(mortal: Engine, monkeypatch: pytest.Monkey
         mortal.submit(of_tokens(4)).result()
     with pytest.raises(EngineUnavailable, match="dead"):
         mortal.start()
-    while not told:
-        time.sleep(0.005)
+    wait_until(lambda: told)
     assert told == ["dead"]
 
 

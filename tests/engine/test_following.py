@@ -1,7 +1,6 @@
 """Prompts over the same frames: each goes in when the model has read the one before, and reuses what it has read."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,8 @@ from engine.engine import Engine
 from engine.generation import Generation
 from engine.request import Request
 from sampling.decoding import Decoding
+from tests.engine.test_turns import at_rest
+from tests.waiting import wait_until
 
 CARDS = [Card("slate", "blue", 40 + number) for number in range(9)]
 FRAMES = [draw_card(card, (640, 480)) for card in CARDS]
@@ -23,16 +24,6 @@ BLOCK = 128  # tokens; prefixes are reused in whole blocks, of this size on CPU
 def over_frames(text: str, tokens: int = 120) -> Request:
     parts: list[Any] = [{"type": "image"}] * len(FRAMES) + [{"type": "text", "text": text}]
     return Request([[{"role": "user", "content": parts}]], FRAMES, Decoding(max_new_tokens=tokens).sampling_params())
-
-
-def at_rest(engine: Engine) -> bool:
-    window = engine._window
-    return (engine.in_flight, engine.waiting, engine.unfinished_in_vllm, window.preparing) == (0, 0, 0, 0)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -54,7 +45,7 @@ def events(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
 
     monkeypatch.setattr(Generation, "generate", noted)
     yield seen
-    until(lambda: at_rest(engine))
+    wait_until(lambda: at_rest(engine))
 
 
 def test_each_goes_in_when_the_one_before_is_read_and_reads_only_what_is_new(engine: Engine, events: list[str]) -> None:
@@ -121,7 +112,7 @@ def test_a_cancelled_call_takes_its_followers_along(engine: Engine, stage: str) 
     call = engine.open_call()
     futures = call.submit_in_turn([over_frames(name, 1500) for name in ("a", "b", "c")])
     if stage != "at once":
-        until(lambda: engine.unfinished_in_vllm >= (1 if stage == "leader in vLLM" else 2))
+        wait_until(lambda: engine.unfinished_in_vllm >= (1 if stage == "leader in vLLM" else 2))
     call.cancel()
     assert all(future.cancelled() for future in futures)
-    until(lambda: at_rest(engine))
+    wait_until(lambda: at_rest(engine))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine import engine as engine_module
+from engine import prompts as prompts_module
 from engine import standstill
 from engine.engine import Engine
 from engine.precedence import Precedence
-from tests.engine.test_turns import at_rest, request, submit, wait_until
+from tests.engine.test_turns import at_rest, request, submit
+from tests.waiting import wait_until
 
 
 def test_listeners_hear_what_is_so_and_every_change_until_they_leave() -> None:
@@ -38,7 +39,7 @@ def test_a_call_that_is_short_of_room_has_the_background_go_on() -> None:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Sets the seconds after which a background prompt is due."""
-    yield lambda seconds: monkeypatch.setattr(engine_module, "_PATIENCE_SECONDS", seconds)
+    yield lambda seconds: monkeypatch.setattr(prompts_module, "_PATIENCE_SECONDS", seconds)
 
 
 def test_no_background_prompt_goes_in_beside_a_call_that_has_none_yet(
@@ -47,8 +48,8 @@ def test_no_background_prompt_goes_in_beside_a_call_that_has_none_yet(
     patience(math.inf)
     order: list[str] = []
     with engine.precedence.going_first():
-        wait_until(lambda: engine._window.others)
-        engine._window._due = False
+        wait_until(lambda: engine._prompts.window.others)
+        engine._prompts.window._due = False
         back = submit(engine.open_call(background=True), "back", 5, request(4), order)
         wait_until(lambda: engine.waiting == 5)
         (usual,) = submit(engine.open_call(), "usual", 1, request(4), order)
@@ -63,7 +64,7 @@ def test_beside_calls_without_end_the_background_gets_on(engine: Engine, patienc
     patience(0)
     order: list[str] = []
     with engine.precedence.going_first():
-        wait_until(lambda: engine._window.others)
+        wait_until(lambda: engine._prompts.window.others)
         for future in submit(engine.open_call(background=True), "back", 3, request(4), order):
             assert future.result(timeout=60).completion_tokens == 4
     wait_until(lambda: at_rest(engine))

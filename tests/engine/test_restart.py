@@ -11,7 +11,8 @@ from engine.errors import EngineDied, EngineStartError, EngineUnavailable, Promp
 from engine.request import Completion
 from engine.settings import EngineSettings
 from models import choose
-from tests.engine.played import Played, named, wait_until
+from tests.engine.played import Played, named
+from tests.waiting import wait_until
 
 
 def submit(mortal: Engine, names: list[str]) -> dict[str, "Future[Completion]"]:
@@ -247,5 +248,5 @@ def test_cancelling_a_call_takes_all_of_it_out(played: Played, mortal: Engine) -
     ],
 )
 def test_how_many_prompts_may_be_in_the_engine(settings: dict[str, int], size: int) -> None:
-    window = Engine(EngineSettings(**settings), choose("demo"))._window
+    window = Engine(EngineSettings(**settings), choose("demo"))._prompts.window
     assert (window.size, window.preparing_size) == (size, settings.get("prompts_in_preparation", 2))

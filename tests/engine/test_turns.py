@@ -1,7 +1,5 @@
 """Calls side by side on one engine: they take turns, and what is cancelled leaves at whatever stage it is."""
 
-import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,6 +10,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from engine.engine import Engine
 from engine.request import Completion, Request
+from tests.waiting import wait_until
 
 FRAME = Image.new("RGB", (640, 480), "navy")
 
@@ -30,13 +29,8 @@ def submit(call: Any, name: str, prompts: int, made: Request, order: list[str]) 
     return futures
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.005)
-
-
 def at_rest(engine: Engine) -> bool:
-    window = engine._window
+    window = engine._prompts.window
     return (engine.in_flight, engine.waiting, engine.unfinished_in_vllm, window.preparing, window.admitted) == (
         0, 0, 0, 0, [],
     )  # fmt: skip
@@ -49,7 +43,7 @@ def test_a_call_of_one_does_not_wait_for_a_call_of_two_hundred(engine: Engine, b
 
     def look(_: object) -> None:
         nonlocal most
-        most = max(most, len(engine._window.admitted))
+        most = max(most, len(engine._prompts.window.admitted))
 
     big = submit(engine.open_call(background=background), "big", 200, request(4), order)
     for future in big:
@@ -60,8 +54,8 @@ def test_a_call_of_one_does_not_wait_for_a_call_of_two_hundred(engine: Engine, b
     for future in big:
         future.result()
     # Those that were in the engine before it, and at most as many that followed them while it was there.
-    assert before <= 2 * engine._window.size < 200
-    assert 1 < most <= engine._window.size
+    assert before <= 2 * engine._prompts.window.size < 200
+    assert 1 < most <= engine._prompts.window.size
     wait_until(lambda: at_rest(engine))
 
 
@@ -91,7 +85,7 @@ def test_background_prompts_pause_in_vllm_while_another_is_there(engine: Engine)
 
 @pytest.mark.parametrize("stage", ["waiting", "preparing", "in vLLM"])
 def test_a_cancelled_call_leaves_whatever_stage_it_is_in(engine: Engine, stage: str) -> None:
-    window = engine._window
+    window = engine._prompts.window
     call, other = engine.open_call(), engine.open_call()
     endless = request(1500, frames=4 if stage == "preparing" else 0)
     futures = [call.submit(endless) for _ in range(window.size + 10 if stage == "waiting" else 6)]

@@ -10,7 +10,8 @@ import pytest
 from sampling import video
 from sampling.video import ByteBudget, FrameGroup, GroupReader, VideoError, read_groups
 from tests.sampling.video_files import RECIPES, make
-from tests.sampling.watching import FRAME_BYTES, LiveImages, Spy, chunks, leftovers, numbers, until
+from tests.sampling.watching import FRAME_BYTES, LiveImages, Spy, chunks, leftovers, numbers
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -21,7 +22,7 @@ def test_no_more_bytes_of_images_exist_than_the_budget_allows(
     live, budget = LiveImages(monkeypatch), ByteBudget(10 * FRAME_BYTES)
     groups = chunks(400, 4)
     with read_groups(long_video, groups, budget=budget, readers=3) as reader:
-        until(lambda: budget.waiting > 0)
+        wait_until(lambda: budget.waiting > 0)
         taken = []
         for group in reader:
             taken.append((group.index, numbers(group)))
@@ -149,10 +150,10 @@ def test_a_group_that_spans_key_frames_leaves_before_the_second_one_after_it(
 def test_pictures_are_read_ahead_of_a_consumer_that_takes_none(long_video: Path) -> None:
     budget = ByteBudget()
     with read_groups(long_video, chunks(400, 4), budget=budget, readers=1, ahead=5) as reader:
-        until(lambda: budget.held >= 5 * 4 * FRAME_BYTES)
+        wait_until(lambda: budget.held >= 5 * 4 * FRAME_BYTES)
         with next(reader) as group:
             assert group.index == 0
-            until(lambda: budget.held >= 6 * 4 * FRAME_BYTES)
+            wait_until(lambda: budget.held >= 6 * 4 * FRAME_BYTES)
             time.sleep(0.3)  # for a reader that knows no end to go too far
         assert budget.peak <= 7 * 4 * FRAME_BYTES
 
@@ -185,7 +186,7 @@ def test_closing_wakes_a_waiting_consumer(long_video: Path) -> None:
     budget = ByteBudget(4 * FRAME_BYTES)
     assert budget.try_acquire(4 * FRAME_BYTES)
     reader = read_groups(long_video, chunks(400, 4), budget=budget, readers=2)
-    until(lambda: budget.waiting > 0)
+    wait_until(lambda: budget.waiting > 0)
     rest: list[FrameGroup] = []
     consumer = threading.Thread(target=lambda: rest.extend(reader), daemon=True)
     consumer.start()
@@ -200,7 +201,7 @@ def test_closing_wakes_a_waiting_consumer(long_video: Path) -> None:
 def test_closing_stops_a_reader_in_the_middle_of_decoding(long_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
     reader = read_groups(long_video, [[15900]] * 2 + [list(range(0, 16000, 40))], budget=ByteBudget(), readers=1)
-    until(lambda: len(spy.given()) > 3)
+    wait_until(lambda: len(spy.given()) > 3)
     reader.close()
     decoded = len(spy.given())
     assert decoded < 300
@@ -212,7 +213,7 @@ def test_stopping_does_not_wait_and_ends_the_iteration(long_video: Path) -> None
     """As a cancelled call does it, on a thread that may not block."""
     budget = ByteBudget(8 * FRAME_BYTES)
     with read_groups(long_video, chunks(400, 4), budget=budget, readers=2) as reader:
-        until(lambda: budget.waiting > 0)
+        wait_until(lambda: budget.waiting > 0)
         with next(reader):
             reader.stop()
             assert list(reader) == []
@@ -223,23 +224,23 @@ def test_held_back_it_reads_no_further_than_the_next_group(long_video: Path) -> 
     with read_groups(long_video, chunks(400, 4), budget=ByteBudget(), readers=1, ahead=5) as reader:
         reader.hold_back(True)
         ready = reader._desk.ready
-        until(lambda: len(ready) > 0)
+        wait_until(lambda: len(ready) > 0)
         for _ in range(6):  # as many as it may have read before it was told
             next(reader)
         most = 0
         for _ in range(60):
-            until(lambda: len(ready) > 0)
+            wait_until(lambda: len(ready) > 0)
             next(reader)
             most = max(most, len(ready))
         assert most <= 1
         reader.hold_back(False)
-        until(lambda: len(ready) == 5)
+        wait_until(lambda: len(ready) == 5)
 
 
 def test_it_says_how_many_groups_are_being_read(long_video: Path) -> None:
     with read_groups(long_video, chunks(40, 4), budget=ByteBudget(), readers=1, ahead=3) as reader:
         assert reader.reading >= 1
-        until(lambda: reader.reading >= 3)
+        wait_until(lambda: reader.reading >= 3)
         left = [reader.reading for _ in reader]
         assert left[-1] == 0
         assert min(left[:-1]) >= 1

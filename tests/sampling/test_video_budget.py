@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sampling.budget import ByteBudget, Hold
-from tests.sampling.watching import until
+from tests.waiting import wait_until
 
 
 def never() -> bool:
@@ -18,7 +18,7 @@ def taker(budget: ByteBudget, size: int, cancelled: Callable[[], bool] = never) 
     before, got = budget.waiting, list[bool]()
     thread = threading.Thread(target=lambda: got.append(budget.acquire(size, cancelled)), daemon=True)
     thread.start()
-    until(lambda: budget.waiting > before or bool(got))
+    wait_until(lambda: budget.waiting > before or bool(got))
     return thread, got
 
 

@@ -1,9 +1,7 @@
 """Looking over the reader's shoulder: what it leaves behind, which images exist, what it decodes and hands over."""
 
 import threading
-import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +27,6 @@ LONG = Recipe("long", "mp4", frames=400, gop=50, options=PYRAMID)
 def leftovers() -> list[str]:
     threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("frames-")]
     return threads + [file.path for file in psutil.Process().open_files() if Path(file.path).suffix in {".mp4", ".mkv"}]
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something that has to come; a test that waits in vain fails."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
 
 
 def chunks(frames: int, size: int, rate: int = 25) -> list[list[int]]:

@@ -12,6 +12,7 @@ from serving.admission import Admission, Draining
 from serving.calls import Calls
 from serving.drain import Drain
 from serving.settings import ServingSettings
+from tests.waiting import wait_until
 
 
 class Place:
@@ -58,8 +59,7 @@ def test_calls_in_flight_are_waited_for() -> None:
     with place.call() as call:
         place.drain.signal()
         place.drain.signal()  # at the same moment: to the group, say
-        while not place.admission.draining:
-            pass
+        wait_until(lambda: place.admission.draining)
         refuses(place)
         assert not place.over.is_set()
     assert place.over.wait(60)

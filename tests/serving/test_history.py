@@ -1,6 +1,7 @@
 """The last hour: what is kept, and the rate made of it."""
 
 from serving.history import POINTS, History, Sample
+from tests.waiting import wait_until
 
 
 def _history(*captions: int) -> History:
@@ -30,7 +31,6 @@ def test_samples_come_from_one_thread_however_often_it_is_started() -> None:
     history = History(lambda: Sample(taken.append(1) or len(taken), 3, 0.5, None))  # type: ignore[func-returns-value]
     history.start()
     history.start()
-    while not history.series()["waiting"]:
-        pass
+    wait_until(lambda: history.series()["waiting"])
     assert history.series()["waiting"] == [3]
     assert len(taken) == 1
