@@ -29,6 +29,7 @@ from captioning.passes import current as current_passes
 from captioning.places import Places
 from captioning.plan import plan
 from captioning.running import CallCancelled, Reason, RunningCall, current
+from captioning.serializing import CaptionedMmif
 from captioning.settings import CaptioningSettings
 from captioning.writing import write
 from configuration import SettingsError, refuse_unknown_variables
@@ -89,7 +90,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         if not isinstance(mmif, Mmif):
             with _refusing_what_is_no_mmif():
                 mmif, runtime_params = unwrap_if_envelope(mmif, runtime_params)
-                mmif = Mmif(mmif)
+                mmif = CaptionedMmif(mmif)
         try:
             return str(super().annotate(mmif, **runtime_params))
         except EngineUnavailable as error:
@@ -123,22 +124,19 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         :raises Exception: as :meth:`annotate` does
         """
         with _refusing_what_is_no_mmif():
-            whole = Mmif(mmif)
+            whole = CaptionedMmif(mmif)
         refined = [self._refine_params(**given) for given in asked.values()]
         passes = Passes(list(asked), lambda: self._caption(whole, refined, window, through, report_progress))
         text = mmif
         for number, given in enumerate(asked.values()):
-            # Read anew each time: what was serialised once can't be serialised again as it is, since mmif-python takes
-            # the TextDocuments' properties that it moved to the view for new ones. Its form needs no second look.
-            before = whole if number == 0 else Mmif(text, validate=False)
             with passes.annotating(number):
                 try:
-                    text = super().annotate(before, **given)
+                    text = super().annotate(whole, **given)
                 except CaptioningFailed as error:
-                    view = before.new_view()
+                    view = whole.new_view()
                     self.sign_view(view, given)
                     view.metadata.warnings = [f"{type(error).__name__}: {error}"]
-                    text = before.serialize(pretty=refined[number]["pretty"], sanitize=True)
+                    text = whole.serialize(pretty=refined[number]["pretty"], sanitize=True)
         outcomes = dict(zip(asked, passes.outcomes()))
         failures = [f'Pass "{name}": {outcome.failure}' for name, outcome in outcomes.items() if outcome.failure]
         if failures and not any(outcome.captions for outcome in outcomes.values()):

@@ -40,13 +40,12 @@ def write(view: View, captions: Sequence[Caption]) -> None:
         document = caption.task.document
         origins = [instant.time_point or _time_point(view, document, instant.ms, made) for instant in caption.instants]
         text = view.new_textdocument(text=caption.completion.text)
-        text.add_property("document", document)
-        text.add_property("origins", origins)
-        text.add_property("origination", "derived")
         if caption.mime:
-            text.add_property("mime", caption.mime)
-        for name, value in _marks(caption.completion).items():
-            text.add_property(name, value)
+            text.properties.mime = caption.mime
+        # Not by add_property(), which has mmif-python look for a place for them when the MMIF is made into text.
+        about = {"document": document, "origins": origins, "origination": "derived", **_marks(caption.completion)}
+        for name, value in about.items():
+            text.properties[name] = value
         view.new_annotation(AnnotationTypes.Alignment, source=caption.task.time_frame, target=text.id)
 
 
