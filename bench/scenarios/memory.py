@@ -1,7 +1,12 @@
-"""Peak memory of the server, its engine included, against the size of a call."""
+"""
+Peak memory of the server, its engine included, against the size of a call.
+
+And the seconds that the call takes, which are not to grow faster than it does.
+"""
 
 import argparse
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -32,16 +37,17 @@ def measure(run: "Run") -> None:
     server = run.engines.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
     idle = server.memory
     table = Table(title=f"memory of server and engine, PSS, MiB ({run.options.model}); idle {idle / MIB:.0f}")
-    for column in ("TimeFrames", "MMIF in, KiB", "peak", "over idle", "after"):
+    for column in ("TimeFrames", "MMIF in, KiB", "peak", "over idle", "after", "call, s"):
         table.add_column(column, justify="right")
     run.record("idle", idle / MIB, "MiB", "less")
     peaks = []
     for size in run.steps(sizes, "calls"):
         mmif = uniform(size, 0, frames=1, tokens=8, quick=run.quick).mmif().encode()
-        peak = _peak_during(server, mmif, size, run.options.parallel)
+        peak, seconds = _peak_during(server, mmif, size, run.options.parallel)
         after = server.memory
         run.record(f"peak.{size}", peak / MIB, "MiB", "less")
         run.record(f"after.{size}", after / MIB, "MiB", "less")
+        run.record(f"seconds.{size}", seconds, "s", "less")
         peaks.append(peak / MIB)
         table.add_row(
             str(size),
@@ -49,6 +55,7 @@ def measure(run: "Run") -> None:
             f"{peak / MIB:.0f}",
             f"{(peak - idle) / MIB:.0f}",
             f"{after / MIB:.0f}",
+            f"{seconds:.1f}",
         )
     run.show(table)
     with run.plot("peaks") as axes:
@@ -62,7 +69,8 @@ def measure(run: "Run") -> None:
         axes.legend()
 
 
-def _peak_during(server: Server, mmif: bytes, size: int, parallel: int) -> int:
+def _peak_during(server: Server, mmif: bytes, size: int, parallel: int) -> tuple[int, float]:
+    """Return the most bytes that were held during a call, and the seconds that it took."""
     peak, done = 0, threading.Event()
 
     def watch() -> None:
@@ -72,11 +80,13 @@ def _peak_during(server: Server, mmif: bytes, size: int, parallel: int) -> int:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
+    began = time.perf_counter()
     try:
         answer = call(server.url, mmif, parallelPrompts=parallel, maxNewTokens=8)
+        seconds = time.perf_counter() - began
     finally:
         done.set()
         watcher.join()
     if (found := len(captions(answer))) != size:
         raise RuntimeError(f"{found} captions of {size}")
-    return max(peak, server.memory)
+    return max(peak, server.memory), seconds
