@@ -65,4 +65,4 @@ def test_no_caption_of_a_call_is_looked_for(
 ) -> None:
     answer = captioner.annotate(swt_mmif(broadcast, labels=["slate"]))
     assert len(captions(answer)) > 0
-    assert searches == []
+    assert {search["document"] for search in searches} <= {"d1"}  # the video

@@ -221,7 +221,7 @@ def test_generate_takes_the_parameters_of_framing(captioner: SmolVLM2Captioner, 
 
 
 def test_the_bytes_that_a_prompt_will_hold_are_known_beforehand(captioner: SmolVLM2Captioner, real: Engine) -> None:
-    answering, generation = real._answering, real._generation
+    answering, generation = real._prompts._answering, real._generation
     assert generation is not None
     for edge in (0, *real.context.edges):
         frames = [Image.new("RGB", SD), Image.new("RGB", (300, 700))]
