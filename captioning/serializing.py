@@ -3,7 +3,7 @@
 from mmif import Document, Mmif
 
 
-class CaptionedMmif(Mmif):
+class CaptionedMmif(Mmif):  # type: ignore[misc]
     """
     The MMIF of a call.
 
