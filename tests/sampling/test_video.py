@@ -233,6 +233,8 @@ def test_held_back_it_reads_no_further_than_the_next_group(long_video: Path) -> 
             next(reader)
             most = max(most, len(ready))
         assert most <= 1
+        changed: Any = reader._desk.changed
+        wait_until(lambda: len(ready) == 1 and changed._waiters)  # and nothing else will wake it
         reader.hold_back(False)
         wait_until(lambda: len(ready) == 5)
 
