@@ -6,10 +6,13 @@ writing of tokens. What each stage has to compute or read is counted (see `bench
 """
 
 import argparse
+import contextlib
 import statistics
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich.table import Table
 
 from bench.contenders.engine import answer, requests_of
@@ -59,15 +62,25 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     """Time calls and their stages by themselves, in turns."""
     turns = iter(range(1_000_000))
     traces: list[Trace] = []
+    cores: dict[str, list[float]] = {}
+
+    @contextlib.contextmanager
+    def busy(stage: str) -> Iterator[None]:
+        before, began = _cpu_seconds(), time.perf_counter()
+        yield
+        cores.setdefault(stage, []).append((_cpu_seconds() - before) / (time.perf_counter() - began))
 
     def reading() -> float:
         workload = _round(run, next(turns), edge)
-        began = time.perf_counter()
-        workload.images()
-        return time.perf_counter() - began
+        with busy("reading"):
+            began = time.perf_counter()
+            workload.images()
+            return time.perf_counter() - began
 
     def engine() -> float:
-        return answer(captioner.engine, requests_of(_round(run, next(turns), edge)), run.options.parallel).seconds
+        requests = requests_of(_round(run, next(turns), edge))
+        with busy("engine"):
+            return answer(captioner.engine, requests, run.options.parallel).seconds
 
     def call() -> float:
         workload = _round(run, next(turns), edge)
@@ -77,7 +90,7 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
             "parallelPrompts": [str(run.options.parallel)],
             "longestEdge": [str(edge)],
         }
-        with traced(captioner.engine) as seen:
+        with traced(captioner.engine) as seen, busy("call"):
             began = time.perf_counter()
             captioner.annotate(mmif, **parameters)
             took = time.perf_counter() - began
@@ -87,6 +100,7 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     taken = run.take_turns({"reading": reading, "engine": engine, "call": call}, run.options.rounds)
     for name, samples in taken.items():
         run.record(name, samples, "s", "less")
+        run.record(f"cores.{name}", cores[name][-len(samples) :], "cores")  # without the warm-up
     longest = [max(pair) for pair in zip(taken["reading"], taken["engine"])]
     overlap = run.record(
         "call_over_longest_stage", [over / under for over, under in zip(taken["call"], longest)], "x", "less"
@@ -94,16 +108,25 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     table = Table(
         title=f"a call of {run.options.prompts} prompts, {run.options.parallel} in flight ({run.options.model})"
     )
-    for column in ("reading frames alone", "engine alone", "whole call", "call / longest stage"):
-        table.add_column(column, justify="right")
+    for column in ("", "reading frames alone", "engine alone", "whole call", "call / longest stage"):
+        table.add_column(column, justify="right" if column else "left")
     middle = {name: statistics.median(samples) for name, samples in taken.items()}
     bounds = overlap.interval
     table.add_row(
-        *(f"{middle[name]:.3f} s" for name in ("reading", "engine", "call")),
+        "time",
+        *(f"{middle[name]:.3f} s" for name in taken),
         f"{bounds.value:.3f} ({bounds.low:.3f}-{bounds.high:.3f})",
     )
+    table.add_row("cores busy", *(f"{statistics.median(cores[name]):.2f}" for name in taken), "")
     run.show(table)
     _show_traces(run, traces)
+
+
+def _cpu_seconds() -> float:
+    """Return the seconds of CPU that this process and its children, the engine's among them, have used."""
+    process = psutil.Process()
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _show_traces(run: "Run", traces: list[Trace]) -> None:

@@ -64,8 +64,10 @@ def measure(run: "Run") -> None:
         "transformers": options.batches,
     }
     for name in run.steps(options.contenders, "warming up"):
-        # Before the frames of any round, and short: a whole round of the slowest takes minutes.
-        remotes[name].caption(mixed(WARM_UP, -1, longest_edge=edge, quick=True), max(at_once[name]))
+        # Before the frames of any round, and short: a whole round of the slowest takes minutes, and at default resolution
+        # a prompt does.
+        prompts = WARM_UP if edge else 1
+        remotes[name].caption(mixed(prompts, -1, longest_edge=edge, quick=True), max(at_once[name]))
     spent: dict[str, list[Spent]] = {}
 
     def turn(name: str, size: int) -> Callable[[], float]:
