@@ -64,8 +64,8 @@ def measure(run: "Run") -> None:
         "transformers": options.batches,
     }
     for name in run.steps(options.contenders, "warming up"):
-        # Before the frames of any round, and short: a whole round of the slowest takes minutes, and at default resolution
-        # a prompt does.
+        # Before the frames of any round, and short: a whole round of the slowest takes minutes, at default resolution a
+        # prompt nearly one.
         prompts = WARM_UP if edge else 1
         remotes[name].caption(mixed(prompts, -1, longest_edge=edge, quick=True), max(at_once[name]))
     spent: dict[str, list[Spent]] = {}
