@@ -259,7 +259,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         """
         if not isinstance(mmif, Mmif):
             mmif, runtime_conf = unwrap_if_envelope(mmif, runtime_conf)
-            mmif = Mmif(mmif)
+            mmif = CaptionedMmif(mmif)
         kind, error, trace = sys.exc_info()
         view = mmif.new_view()
         self.sign_view(view, runtime_conf)
