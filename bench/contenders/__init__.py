@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from bench.workloads import FOLDER, Workload
+from engine.orphans import Family
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ContenderFailed(RuntimeError):
 
 class Remote:
     """
-    A contender in a process of its own.
+    A contender in a process of its own, which ends with this one, in mid-round if need be.
 
     :param make: the class, importable by name
     :param environment: variables of its process
@@ -62,12 +63,13 @@ class Remote:
 
     def __init__(self, make: type[Contender], environment: Mapping[str, str] | None = None, **arguments: Any) -> None:
         self.name = make.__name__
+        self._family = Family()
         self._ours, theirs = multiprocessing.Pipe()
         # Not a fork: torch and vLLM have to come up by themselves.
         self._process = multiprocessing.get_context("spawn").Process(
             target=_serve, args=(theirs, make, arguments), name=self.name
         )
-        with _environment(environment or {}):
+        with _environment(environment or {}), self._family.mark():
             self._process.start()
         theirs.close()
         self._answer()
@@ -96,6 +98,8 @@ class Remote:
                 pass
             self._process.kill()
         self._process.join()
+        self._family.kill()
+        self._family.close()
 
     def _answer(self) -> Any:
         try:
