@@ -10,6 +10,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -98,28 +99,28 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
         return took
 
     taken = run.take_turns({"reading": reading, "engine": engine, "call": call}, run.options.rounds)
+    # Without those of the warm-up.
+    _show_overlap(run, taken, {name: cores[name][-len(samples) :] for name, samples in taken.items()})
+    _show_traces(run, traces)
+
+
+def _show_overlap(run: "Run", taken: dict[str, list[float]], cores: dict[str, list[float]]) -> None:
+    """Record and show seconds, and how many cores were busy meanwhile."""
     for name, samples in taken.items():
         run.record(name, samples, "s", "less")
-        run.record(f"cores.{name}", cores[name][-len(samples) :], "cores")  # without the warm-up
+        run.record(f"cores.{name}", cores[name], "cores")
     longest = [max(pair) for pair in zip(taken["reading"], taken["engine"])]
-    overlap = run.record(
-        "call_over_longest_stage", [over / under for over, under in zip(taken["call"], longest)], "x", "less"
-    )
+    ratios = [over / under for over, under in zip(taken["call"], longest)]
+    overlap = run.record("call_over_longest_stage", ratios, "x", "less").interval
     table = Table(
         title=f"a call of {run.options.prompts} prompts, {run.options.parallel} in flight ({run.options.model})"
     )
     for column in ("", "reading frames alone", "engine alone", "whole call", "call / longest stage"):
         table.add_column(column, justify="right" if column else "left")
-    middle = {name: statistics.median(samples) for name, samples in taken.items()}
-    bounds = overlap.interval
-    table.add_row(
-        "time",
-        *(f"{middle[name]:.3f} s" for name in taken),
-        f"{bounds.value:.3f} ({bounds.low:.3f}-{bounds.high:.3f})",
-    )
+    seconds = [f"{statistics.median(samples):.3f} s" for samples in taken.values()]
+    table.add_row("time", *seconds, f"{overlap.value:.3f} ({overlap.low:.3f}-{overlap.high:.3f})")
     table.add_row("cores busy", *(f"{statistics.median(cores[name]):.2f}" for name in taken), "")
     run.show(table)
-    _show_traces(run, traces)
 
 
 def _cpu_seconds() -> float:
@@ -223,8 +224,6 @@ def _alone(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> dict[str, l
 
 
 def _with_system_prompt(request: Any, text: str, tokens: int) -> Any:
-    from dataclasses import replace
-
     sampling = request.sampling.clone()
     sampling.max_tokens = tokens
     turns = [[{"role": "system", "content": text}, *request.turns[0]]]
