@@ -26,6 +26,12 @@ def over_frames(text: str, tokens: int = 120) -> Request:
     return Request([[{"role": "user", "content": parts}]], FRAMES, Decoding(max_new_tokens=tokens).sampling_params())
 
 
+def endless(text: str) -> Request:
+    made = over_frames(text, 1500)
+    made.sampling.ignore_eos = True
+    return made
+
+
 @pytest.fixture
 def events(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What goes into vLLM, and what it has read, in the order of both; prompts by their last word."""
@@ -68,9 +74,7 @@ def test_each_goes_in_when_the_one_before_is_read_and_reads_only_what_is_new(eng
 
 
 def test_a_follower_is_in_while_its_leader_still_writes(engine: Engine, events: list[str]) -> None:
-    endless = over_frames("a", 1500)
-    endless.sampling.ignore_eos = True
-    leader, follower = engine.open_call().submit_in_turn([endless, over_frames("b", 4)])
+    leader, follower = engine.open_call().submit_in_turn([endless("a"), over_frames("b", 4)])
     assert SAID.startswith(follower.result().text)
     assert leader.cancel()
     assert events == ["in a", "read a", "in b"]
@@ -110,9 +114,11 @@ def test_a_follower_that_is_cancelled_is_passed_over(engine: Engine, events: lis
 @pytest.mark.parametrize("stage", ["at once", "leader in vLLM", "both in vLLM"])
 def test_a_cancelled_call_takes_its_followers_along(engine: Engine, stage: str) -> None:
     call = engine.open_call()
-    futures = call.submit_in_turn([over_frames(name, 1500) for name in ("a", "b", "c")])
+    answered = engine.answered
+    futures = call.submit_in_turn([endless(name) for name in ("a", "b", "c")])
     if stage != "at once":
         wait_until(lambda: engine.unfinished_in_vllm >= (1 if stage == "leader in vLLM" else 2))
     call.cancel()
     assert all(future.cancelled() for future in futures)
     wait_until(lambda: at_rest(engine))
+    assert engine.answered == answered  # none was left to write to its end
