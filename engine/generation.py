@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.orphans import Family
 from engine.settings import EngineSettings, engine_args
-from engine.spawning import without_main_module
+from engine.spawning import without_interrupts, without_main_module
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -49,6 +49,7 @@ class Generation:
         self._telling: set[asyncio.Task[None]] = set()  # the loop itself keeps none
         self._close_lock = threading.Lock()
         self._closed = False
+        self._gives_up = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-loop", daemon=True)
         self._thread.start()
@@ -84,7 +85,7 @@ class Generation:
         :param priority: lower goes first
         :param on_read: called on the caller's loop when the model has read the prompt, and its KV can be reused
         :returns: vLLM's RequestOutput, finished; ``None`` if there is none
-        :raises EngineDeadError: if the engine's process is gone
+        :raises EngineDeadError: if the engine's process is gone, or about to end
         :raises EngineGenerateError, VLLMClientError: if vLLM can't answer it
         """
         if on_read is None:
@@ -107,8 +108,8 @@ class Generation:
 
     @property
     def died(self) -> bool:
-        """Whether the engine's process is gone."""
-        return self._llm is not None and self._llm.errored
+        """Whether the engine's process is gone, or about to end."""
+        return self._gives_up or (self._llm is not None and self._llm.errored)
 
     @property
     def context_length(self) -> int:
@@ -177,7 +178,7 @@ class Generation:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         # Inside the running loop: only then does the engine's output task start with it and notice an early death.
-        with without_main_module(), self._family.mark():
+        with without_main_module(), self._family.mark(), without_interrupts():
             self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._listener])
 
     def _listener(self, vllm_config: Any, engine_index: int = 0) -> Any:
@@ -213,7 +214,7 @@ class Generation:
         assert self._llm is not None
         outputs = self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority)
         async for output in outputs:
-            return output
+            return self._checked(output)
         return None
 
     async def _generate_twice_told(
@@ -227,12 +228,22 @@ class Generation:
         sampling.output_kind, sampling.stream_interval = RequestOutputKind.DELTA, _NEVER
         whole = None
         async for output in self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority):
+            self._checked(output)
             if whole is None:
                 whole = output
                 on_read()
             else:
                 whole.add(output, aggregate=True)
         return whole
+
+    def _checked(self, output: Any) -> Any:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # Of a prompt that nobody took back: the process was told to end, by SIGTERM or since another of several died.
+        if any(answer.finish_reason == "abort" for answer in output.outputs):
+            self._gives_up = True
+            raise EngineDeadError
+        return output
 
     def _tell_to_stand_still(self, still: bool) -> None:
         async def tell() -> None:

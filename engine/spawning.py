@@ -1,6 +1,7 @@
 """Child processes that start clean."""
 
 import contextlib
+import signal
 import sys
 import types
 from collections.abc import Iterator
@@ -20,3 +21,19 @@ def without_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """
+    Let SIGINT not reach processes that this thread spawns meanwhile, nor theirs.
+
+    A terminal sends Ctrl-C to all processes of a command. vLLM would drop its prompts at it, while what it means is for
+    the process that the engine belongs to: a backfill lets what is in flight end.
+    """
+    # multiprocessing unblocks it when it starts its resource tracker, which has to be there before.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

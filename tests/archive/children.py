@@ -28,7 +28,8 @@ class Child:
         self.done = self.count("done")
         command = [sys.executable, str(ROOT / "backfill.py"), "in", "out", "--plan", "plan.yaml", "--parallel", "6"]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen([*command, *options], cwd=work, stderr=log)
+            # In a group of its own, which can be signalled as a terminal does.
+            self.process = subprocess.Popen([*command, *options], cwd=work, stderr=log, start_new_session=True)
 
     def records(self) -> dict[str, FileRecord]:
         """What the ledger says now."""

@@ -131,6 +131,23 @@ def test_a_process_that_is_interrupted_ends_when_its_calls_are_answered(
     assert outputs(Path("out")) == undisturbed
 
 
+def test_ctrl_c_in_a_terminal_costs_nothing_of_what_is_in_flight(
+    start: Run, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """It reaches the engine's process as well."""
+    with child(tmp_path) as interrupted:
+        interrupted.until_begun(done=3)
+        os.killpg(interrupted.process.pid, signal.SIGINT)
+        assert interrupted.process.wait(timeout=300) == 130
+    assert "The engine process ended" not in interrupted.log.read_text()
+    done = states("done")
+    assert 3 <= len(done) < FILES
+    assert states("failed") == set()
+    assert outputs(Path("out")) == {path: undisturbed[path] for path in sorted(done)}
+    assert start() == 0
+    assert outputs(Path("out")) == undisturbed
+
+
 def test_a_second_interrupt_ends_it_at_once_and_loses_nothing(
     gated: tuple[str, Gate], start: Run, undisturbed: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
+from sampling.schema import Schema
 
 CALLS: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "answered": (200, {"parallelPrompts": 4}, {}),
@@ -43,7 +44,22 @@ def test_a_call_leaves_no_picture(client: FlaskClient, broadcast: Broadcast, pic
     status, parameters, headers = CALLS[name]
     answer = client.post("/", data=swt_mmif(broadcast), query_string=parameters, headers=headers)
     assert answer.status_code == status, answer.text[-2000:]
-    for _ in range(1000):  # other threads may be on their way home
+    check_that_none_is_left(pictures)
+
+
+def test_a_caption_that_is_not_of_its_form_leaves_no_picture(
+    client: FlaskClient, broadcast: Broadcast, pictures: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grammar sees to it that there are none: so it takes a check that says so of all."""
+    monkeypatch.setattr(Schema, "accepts", lambda schema, text: False)
+    answer = client.post("/", data=swt_mmif(broadcast), query_string={"outputSchema": "slate"})
+    assert answer.status_code == 500
+    assert "The engine lost hold of outputSchema" in answer.text
+    check_that_none_is_left(pictures)
+
+
+def check_that_none_is_left(pictures: set[int]) -> None:
+    for _ in range(100):  # other threads may be on their way home
         left = [picture for picture in _pictures() if id(picture) not in pictures]
         if not left:
             return

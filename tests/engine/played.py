@@ -24,6 +24,7 @@ class Played:
     def __init__(self) -> None:
         self.generations: list[PlayedGeneration] = []
         self.deadly: set[str] = set()
+        self.slow: set[str] = set()  # prompts that are never prepared
         self.held: set[str] = set()  # prompts that are never answered
         self.fails: dict[str, Exception] = {}  # prompts with what vLLM raises in place of an answer
         self.answers: dict[str, Any] = {}  # prompts with vLLM's output
@@ -48,19 +49,26 @@ class PlayedGeneration:
         self.stalled = False
         self.closed = False
         self.inside: set[str] = set()
-        self.rendered: list[str] = []
+        self.rendered: list[str] = []  # texts
+        self.prepared: list[str] = []  # names of prompts
+        self.asked: list[str] = []  # likewise
 
     def build(self) -> None:
         self.played.build(self.number)
 
     async def render(self, prompt: dict[str, Any]) -> Any:
+        name = named_in(prompt["prompt"])
         self.rendered.append(prompt["prompt"])
+        self.prepared.append(name)
+        while name in self.played.slow:
+            await asyncio.sleep(0.001)
         return {"prompt_token_ids": [1] * 8, "prompt": prompt["prompt"]}
 
     async def generate(
         self, rendered: Any, sampling: SamplingParams, priority: int, on_read: Callable[[], None] | None = None
     ) -> Any:
-        name = rendered["prompt"].split("#")[-2] if "#" in rendered["prompt"] else "warm-up"
+        name = named_in(rendered["prompt"])
+        self.asked.append(name)
         self.inside.add(name)
         try:
             for _ in range(5):
@@ -94,6 +102,11 @@ class PlayedGeneration:
     def _check(self) -> None:
         if self.died:
             raise EngineDeadError
+
+
+def named_in(text: str) -> str:
+    """The name in a prompt's text."""
+    return text.split("#")[-2] if "#" in text else "warm-up"
 
 
 def named(name: str, turns: int = 1) -> Request:

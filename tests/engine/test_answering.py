@@ -58,7 +58,7 @@ def test_what_vllm_raises_is_said_in_the_engines_words(
     ("output", "words"),
     [
         (None, "The engine ended the prompt without an answer."),
-        (ended("abort"), "The engine gave the prompt up (abort); its answer would be incomplete."),
+        (ended("error"), "The engine gave the prompt up (error); its answer would be incomplete."),
     ],
 )
 def test_an_answer_that_is_not_whole_is_none(played: Played, mortal: Engine, output: Any, words: str) -> None:
@@ -78,7 +78,7 @@ def test_a_prompt_that_ends_with_its_engine_goes_into_the_next(played: Played, m
     if way == "an error":
         played.fails["p0"] = EngineGenerateError("gone")
     else:
-        played.answers["p0"] = ended("abort")
+        played.answers["p0"] = ended("error")
 
     def is_mended(number: int) -> None:
         for fault in (played.deadly, played.fails, played.answers):

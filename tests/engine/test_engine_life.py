@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
 
 from demo.cards import Card, draw_card
 from engine.engine import Engine
@@ -121,6 +122,25 @@ def test_a_hanging_engine_costs_no_caption(mortal: Engine, undisturbed: list[str
     assert [future.result().completion_tokens for future in long] == [300] * 3
     assert mortal.deaths == deaths + 1
     assert not psutil.pid_exists(hanging) or psutil.Process(hanging).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(("number", "costs"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_to_all_processes_costs_no_caption(
+    mortal: Engine, undisturbed: list[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, costs: int
+) -> None:
+    """A terminal and some supervisors send it to the engine, too: what it means is for the process that has it."""
+    # vLLM notices that it died only after it has answered; here, so much later that nothing else can tell.
+    monkeypatch.setattr(AsyncLLM, "errored", property(lambda self: False))
+    deaths, core = mortal.deaths, core_of(mortal)
+    call = mortal.open_call()
+    futures = [call.submit(of(frame)) for frame in FRAMES]
+    followers = [call.submit_in_turn([of(frame), of(frame)]) for frame in FRAMES[:2]]
+    wait_until_at_work(mortal)
+    os.kill(core, number)
+    assert [future.result().text for future in futures] == undisturbed
+    assert [[future.result().text for future in both] for both in followers] == [[undisturbed[n]] * 2 for n in (0, 1)]
+    assert mortal.deaths == deaths + costs
+    assert (core_of(mortal) == core) == (costs == 0)
 
 
 def test_a_prompt_that_kills_twice_is_refused_and_others_go_on(

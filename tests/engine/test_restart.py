@@ -16,8 +16,13 @@ from tests.waiting import wait_until
 
 
 def submit(mortal: Engine, names: list[str]) -> dict[str, "Future[Completion]"]:
+    """Have all of them come at once: otherwise the first may be done, on a busy machine, before the last is there."""
+    there = threading.Event()
+    mortal._loop.call_soon_threadsafe(there.wait)
     call = mortal.open_call()
-    return {name: call.submit(named(name)) for name in names}
+    futures = {name: call.submit(named(name)) for name in names}
+    there.set()
+    return futures
 
 
 def innocents(futures: dict[str, "Future[Completion]"], guilty: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -90,6 +95,31 @@ def test_a_hanging_engine_is_replaced(played: Played, mortal: Engine) -> None:
     innocents(futures)
     assert played.generations[0].closed
     assert mortal.deaths == 1
+
+
+def test_nothing_that_was_prepared_for_a_dead_engine_goes_on(played: Played, mortal: Engine) -> None:
+    played.slow = {"p0", "p1"}
+    futures = submit(mortal, ["p0", "p1"])
+    wait_until(lambda: mortal.preparing == 2)
+    played.generations[0].die()
+    wait_until(lambda: len(played.generations) == 2 and played.generations[1].prepared == ["warm-up", "p0", "p1"])
+    assert mortal.preparing == 2
+    played.slow = set()
+    innocents(futures)
+    assert played.generations[0].asked == ["warm-up"]
+    assert (mortal.preparing, mortal.bytes_held, mortal.answered) == (0, 0, 2)
+
+
+def test_a_prompt_on_its_way_when_the_engine_ends_is_told_so(played: Played, mortal: Engine) -> None:
+    lets_go = threading.Event()
+    mortal._loop.call_soon_threadsafe(lets_go.wait)
+    future = mortal.submit(named("p0"))
+    mortal._state = "dead"
+    lets_go.set()
+    with pytest.raises(EngineUnavailable, match="takes no prompts: it is dead"):
+        future.result(timeout=60)
+    assert (mortal.in_flight, played.generations[0].prepared) == (0, ["warm-up"])
+    mortal._state = "ready"
 
 
 def test_an_idle_engine_is_not_taken_to_hang(played: Played, mortal: Engine) -> None:
@@ -213,10 +243,12 @@ def test_an_engine_that_can_not_be_watched_is_given_up(
         raise OSError("no clock")
 
     played.generations[0].silence = no_clock  # type: ignore[method-assign]
-    played.held = {"p0"}
-    future = submit(mortal, ["p0"])["p0"]
-    with pytest.raises(EngineDied, match="could not be brought back"):
-        future.result(timeout=60)
+    names = [f"p{number}" for number in range(12)]
+    played.held = set(names)
+    for future in submit(mortal, names).values():
+        with pytest.raises(EngineDied, match="could not be brought back"):
+            future.result(timeout=60)
+    assert played.generations[0].prepared == ["warm-up", *names[:8]]  # those that waited stay out
     assert (mortal.state, mortal.deaths, len(played.generations)) == ("dead", 0, 1)
     (said,) = [record for record in caplog.records if record.exc_info]
     assert (said.getMessage(), str(said.exc_info[1])) == ("The engine can't be watched any more.", "no clock")  # type: ignore[index]
