@@ -270,8 +270,9 @@ def test_a_client_that_falls_silent(idle: Server) -> None:
 
 def test_a_body_that_is_too_large(idle: Server) -> None:
     size = str(BODY_MIB * MIB + 1)
-    status, _, body = idle.open(b"", {"Content-Length": size}).answer()
+    status, headers, body = idle.open(b"", {"Content-Length": size}).answer()
     assert status == 413
+    assert "x-call-id" not in headers  # it was no call, and took nobody's room
     assert f"larger than {BODY_MIB} MiB".encode() in body
 
 
