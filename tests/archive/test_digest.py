@@ -112,6 +112,7 @@ def test_digests_of_the_form_before_are_known_by_the_runs_that_they_are_of(
                 ledger.begin(path)
                 ledger.finish(Result(path, f"{number}" * 64, 0.1, None))
         ledger._execute("UPDATE files SET parameters_digest = 'odd' WHERE path = '1b.mmif'", ())
+        ledger._execute("UPDATE files SET parameters_digest = '2:today' WHERE path = '0b.mmif'", ())
     # Of two in one run nobody knows which is the plan's, and one plan can't be used any more.
     expected = {f"{n}" * 64: digest(single_pass(plans[n], refine), usual, "demo@1") for n in (0, 3)}
     with Ledger(tmp_path, read_only=True) as ledger:

@@ -1,5 +1,6 @@
 """Files elsewhere, by URL."""
 
+import socket
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from fsspec import filesystem
 
+import captioning.urls
 from captioning.urls import Source, Status, Url, content_of, opened, source_of, status_of
 
 
@@ -51,6 +53,7 @@ def test_what_is_there(bucket: str) -> None:
     [
         ("memory://bucket/none", "no such file"),
         ("nonsense://bucket/a", "Protocol not known: nonsense"),
+        ("dropbox://a", "dropbox:// can't be read: .*install"),
         ("http://127.0.0.1:1/a", "no such file|Cannot connect"),
     ],
 )
@@ -58,6 +61,12 @@ def test_what_can_not_be_read_is_an_os_error(bucket: str, text: str, said: str) 
     for read in (status_of, content_of):
         with pytest.raises(OSError, match=said):
             read(Url(text))
+
+
+def test_a_web_server_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captioning.urls, "_SILENCE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OSError, match="^its server fell silent$"):
+        content_of(Url(f"http://127.0.0.1:{silent.getsockname()[1]}/a"))
 
 
 def test_whatever_error_a_store_has_is_an_os_error(bucket: str) -> None:
