@@ -117,8 +117,8 @@ def opened(url: Url) -> "Iterator[tuple[AbstractFileSystem, str]]":
         yield kind(**options, **_patience(url)), str(kind._strip_protocol(url.text))
     except FileNotFoundError as error:
         raise FileNotFoundError("there is no such file there") from error
-    except TimeoutError as error:  # most of them say nothing
-        raise TimeoutError("its server fell silent") from error
+    except TimeoutError as error:  # some say nothing
+        raise TimeoutError(str(error) or "its server fell silent") from error
     except OSError:
         raise
     except ImportError as error:

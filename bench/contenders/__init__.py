@@ -98,8 +98,7 @@ class Remote:
                 pass
             self._process.kill()
         self._process.join()
-        self._family.kill()
-        self._family.close()
+        self._family.close()  # with what it left behind
 
     def _answer(self) -> Any:
         try:
