@@ -1,5 +1,6 @@
 """Files elsewhere, by URL."""
 
+import os
 import socket
 from collections.abc import Iterator
 from datetime import datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fsspec import filesystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 import captioning.urls
 from captioning.urls import Source, Status, Url, content_of, opened, source_of, status_of
@@ -46,6 +48,22 @@ def test_what_is_there(bucket: str) -> None:
     assert content_of(url) == b"content"
     written: datetime = filesystem("memory").modified("/bucket/a b.txt")
     assert status_of(url) == Status(7, round(written.timestamp() * 1e6) * 1000)
+
+
+def test_what_is_there_of_a_store_that_says_little(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: MemoryFileSystem, path: str) -> datetime:
+        raise NotImplementedError
+
+    monkeypatch.setattr(MemoryFileSystem, "modified", unknown)
+    assert status_of(Url(f"{bucket}/a b.txt")) == Status(7, None)
+
+
+def test_what_is_there_on_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "a.mmif"
+    path.write_bytes(b"content")
+    os.utime(path, ns=(1, 1_700_000_000_000_000_001))
+    assert content_of(path) == b"content"
+    assert status_of(path) == Status(7, 1_700_000_000_000_000_001)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,27 @@ def test_a_prompt_on_its_way_when_the_engine_ends_is_told_so(played: Played, mor
     mortal._state = "ready"
 
 
+def test_a_follower_is_not_let_in_when_its_engine_has_ended(played: Played, mortal: Engine) -> None:
+    played.held = {"p0"}
+    leader, follower = mortal.open_call().submit_in_turn([named("p0"), named("p1")])
+    wait_until(lambda: played.generations[0].inside == {"p0"})
+    mortal._state = "dead"
+    assert leader.cancel()
+    with pytest.raises(EngineUnavailable, match="takes no prompts: it is dead"):
+        follower.result(timeout=60)
+    assert played.generations[0].prepared == ["warm-up", "p0"]
+    mortal._state = "ready"
+
+
+def test_a_prompt_for_an_engine_that_is_closed_at_that_moment_is_told_so(played: Played, mortal: Engine) -> None:
+    mortal.close()
+    mortal._state = "ready"  # as it was when the caller looked
+    future = mortal.submit(named("p0"))
+    mortal._state = "closed"
+    with pytest.raises(EngineUnavailable, match="takes no prompts"):
+        future.result(timeout=60)
+
+
 def test_an_idle_engine_is_not_taken_to_hang(played: Played, mortal: Engine) -> None:
     played.generations[0].stalled = True
     for _ in range(20):
