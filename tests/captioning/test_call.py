@@ -18,6 +18,7 @@ from captioning.running import CallCancelled, Reason, RunningCall
 from captioning.warning import Cause
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast, Segment, render
+from engine.errors import EngineDied
 from engine.request import Completion, Request
 from sampling.pixels import image_bytes
 from sampling.video import ByteBudget
@@ -131,6 +132,29 @@ def test_so_many_in_flight_and_results_in_order(captioner: SmolVLM2Captioner, un
     assert running.stages == (0, 0, 0, 0)
     assert outcome.warnings == []
     assert budget.held == 0
+
+
+class Dies(Watched):
+    """It goes away for good under the third prompt."""
+
+    def submit_in_turn(self, requests: Sequence[Request]) -> "list[Future[Completion]]":
+        (future,) = super().submit_in_turn(requests)
+        if self._submitted != 3:
+            return [future]
+        lost: Future[Completion] = Future()
+        lost.set_exception(EngineDied("gone"))
+        return [lost]
+
+
+def test_an_engine_that_goes_away_ends_the_call_and_nothing_of_it_stays(
+    captioner: SmolVLM2Captioner, uneven: Broadcast
+) -> None:
+    work, parameters = prepared(captioner, uneven, parallelPrompts=4)
+    dying, budget = Dies(captioner), ByteBudget()
+    with pytest.raises(EngineDied, match="^gone$"):
+        ask(captioner, work, parameters, engine=dying, budget=budget)
+    assert dying.in_flight == 0
+    wait_until(lambda: budget.held == 0)
 
 
 class FirstIsSlow(Watched):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import captioning.frames
+import sampling.video
 from captioning.frames import Frames, read
 from captioning.plan import Task
 from captioning.running import Reason, RunningCall
@@ -56,6 +58,19 @@ def test_no_further_video_is_opened_when_the_call_is_cancelled(short: Broadcast,
     running.cancel(Reason.CLIENT_GONE)
     assert list(reading) == []
     assert budget.held == 0
+
+
+def test_a_video_that_can_not_be_opened_is_nothing_to_a_call_that_is_cancelled_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = RunningCall()
+
+    def opened(*given: Any, **more: Any) -> Any:
+        running.cancel(Reason.CLIENT_GONE)
+        return sampling.video.read_groups(*given, **more)
+
+    monkeypatch.setattr(captioning.frames, "read_groups", opened)
+    assert list(read([task(tmp_path / "gone.mp4", "tf_1", 0)], ByteBudget(), running)) == []
 
 
 @pytest.mark.parametrize("background", [False, True])
