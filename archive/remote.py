@@ -42,7 +42,7 @@ class Patience:
 
     :param tries: how often a file is sent before it is given up
     :param answer_seconds: for one answer
-    :param silence_seconds: without a usable answer of any server, after which the backfill stops
+    :param silence_seconds: since the first trouble without a usable answer of any server, after which the backfill stops
     :param backoff_seconds: before the first further try, doubled for each one after it
     """
 
@@ -85,7 +85,7 @@ class Servers:
         self.all = [Server(url) for url in dict.fromkeys(urls)]
         self._patience = patience
         self._changed = threading.Condition()
-        self._heard = time.monotonic()  # of a usable answer
+        self._troubled: float | None = None  # by time.monotonic(): since when there was trouble and no usable answer
         self._stopping = False
 
     def take(self, preferred: Server | None = None) -> Server:
@@ -97,7 +97,8 @@ class Servers:
         with self._changed:
             while True:
                 now = time.monotonic()
-                if now - self._heard > self._patience.silence_seconds and not self._at_work():
+                troubled = now if self._troubled is None else self._troubled
+                if now - troubled > self._patience.silence_seconds and not self._at_work():
                     raise Stopped(f"No server has given a usable answer for too long. {self.complaints()}")
                 awake = [server for server in self.all if server.resting_until <= now]
                 if awake:
@@ -116,8 +117,9 @@ class Servers:
             server.in_flight -= 1
             if trouble is None:
                 server.troubles, server.said = 0, ""
-                self._heard = time.monotonic()
+                self._troubled = None
             else:
+                self._troubled = self._troubled or time.monotonic()
                 self._rest(server, trouble)
             self._changed.notify_all()
 

@@ -162,7 +162,7 @@ def test_a_server_that_is_never_ready_is_nothing_the_file_can_help(
 ) -> None:
     server.always = answer(503, Retry_After="0")
     with pytest.raises(Stopped, match="No server has given a usable answer for too long.*answered 503"):
-        caption(remote_captioner(two, server.url, patience=Patience(3, silence_seconds=0.5)), swt_mmif(broadcast))
+        caption(remote_captioner(two, server.url, patience=Patience(3, silence_seconds=2)), swt_mmif(broadcast))
     assert len(server.posts) > 3
 
 
@@ -291,6 +291,7 @@ def test_no_answer_for_too_long_ends_it_unless_someone_is_at_work(monkeypatch: p
     clock = Clock()
     monkeypatch.setattr(remote, "time", clock)
     servers = Servers(["http://a", "http://b"], Patience(silence_seconds=100))
+    clock.now += 101  # nobody was asked
     a, b = servers.take(), servers.take()
     servers.leave(b, remote._Trouble("answered 500", blames_file=True, retry_after=0.0))
     clock.now += 101
