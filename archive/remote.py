@@ -42,7 +42,7 @@ class Patience:
 
     :param tries: how often a file is sent before it is given up
     :param answer_seconds: for one answer
-    :param silence_seconds: since the first trouble without a usable answer of any server, after which the backfill stops
+    :param silence_seconds: of trouble without a usable answer of any server, after which the backfill stops
     :param backoff_seconds: before the first further try, doubled for each one after it
     """
 
