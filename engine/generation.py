@@ -213,9 +213,8 @@ class Generation:
     async def _generate(self, rendered: Any, sampling: "SamplingParams", priority: int) -> Any:
         assert self._llm is not None
         outputs = self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority)
-        async for output in outputs:
-            return self._checked(output)
-        return None
+        output = await anext(outputs, None)
+        return None if output is None else self._checked(output)
 
     async def _generate_twice_told(
         self, rendered: Any, sampling: "SamplingParams", priority: int, on_read: Callable[[], None]

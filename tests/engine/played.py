@@ -24,6 +24,7 @@ class Played:
     def __init__(self) -> None:
         self.generations: list[PlayedGeneration] = []
         self.deadly: set[str] = set()
+        self.tokens = 8  # of a prompt that is prepared
         self.slow: set[str] = set()  # prompts that are never prepared
         self.held: set[str] = set()  # prompts that are never answered
         self.fails: dict[str, Exception] = {}  # prompts with what vLLM raises in place of an answer
@@ -62,7 +63,7 @@ class PlayedGeneration:
         self.prepared.append(name)
         while name in self.played.slow:
             await asyncio.sleep(0.001)
-        return {"prompt_token_ids": [1] * 8, "prompt": prompt["prompt"]}
+        return {"prompt_token_ids": [1] * self.played.tokens, "prompt": prompt["prompt"]}
 
     async def generate(
         self, rendered: Any, sampling: SamplingParams, priority: int, on_read: Callable[[], None] | None = None

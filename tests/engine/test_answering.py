@@ -69,6 +69,17 @@ def test_an_answer_that_is_not_whole_is_none(played: Played, mortal: Engine, out
     assert mortal.answered == 0
 
 
+def test_a_prompt_that_has_become_too_long_is_not_asked(played: Played, mortal: Engine) -> None:
+    """Replies before it may take more tokens to read than they took to write."""
+    played.tokens = 4096
+    with pytest.raises(PromptRefused) as seen:
+        mortal.submit(named("p0")).result(timeout=60)
+    assert str(seen.value).startswith(
+        "The prompt is too long: 4096 tokens with its 0 frame(s) and the replies so far, "
+    )
+    assert played.generations[0].asked == ["warm-up"]
+
+
 @pytest.mark.parametrize("way", ["an error", "an output"])
 def test_a_prompt_that_ends_with_its_engine_goes_into_the_next(played: Played, mortal: Engine, way: str) -> None:
     """Some of what was in a process that is gone just ends, and vLLM doesn't say that it is gone."""
