@@ -1,5 +1,6 @@
 """The engine's settings, why each default is what it is, and what vLLM is told."""
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,8 @@ from engine.hardware import gpus
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
+logger = logging.getLogger(__name__)
+
 MIB = 1024**2
 GIB = 1024**3
 
@@ -21,6 +24,10 @@ GIB = 1024**3
 # leaves at least half of the card to its other users.
 _KV_CACHE_BY_CARD = ((14, 2.0), (20, 6.0), (36, 12.0), (70, 24.0))
 _KV_CACHE_LEAST = 1.5
+
+# Of a GPU, how much has to be free before vLLM begins. Its default, 92 %, would keep the engine from starting beside any
+# neighbour; with the size of the cache given, vLLM uses the share for nothing else.
+_SHARE_OF_CARD = 0.01
 
 # On CPU the cache comes out of the host's memory, and two or three prompts keep a few cores busy.
 _KV_CACHE_ON_CPU = 2.0
@@ -72,7 +79,7 @@ class EngineSettings(Settings):
     tensor_budget_mib: int = Field(
         4096,
         ge=1,
-        description="Memory of prompts that are handed to vLLM, in MiB, 26 a frame at default resolution; the others "
+        description="Memory of prompts that are handed to vLLM, in MiB, 13 a frame at default resolution; the others "
         "wait where calls take turns",
     )
     stall_seconds: float = Field(
@@ -100,10 +107,15 @@ class EngineSettings(Settings):
 
     @property
     def beside(self) -> int:
-        """How many background prompts are let in beside other calls; 0 lets in only what is due."""
+        """How many background prompts are let in beside other calls; 0 lets in only what is due. Asks vLLM."""
         if self.background_beside:
             return self.background_beside
-        return max(1, self.max_seqs // 8) if gpus() else 0
+        return 0 if _on_cpu() else max(1, self.max_seqs // 8)
+
+    @property
+    def prompts_at_once(self) -> int:
+        """How many prompts all copies of the model compute in one step each."""
+        return self.max_seqs * self.data_parallel
 
 
 def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:
@@ -124,6 +136,8 @@ def prepare_environment(settings: EngineSettings, *, offline: bool) -> None:
         wanted["HF_HOME"] = str(settings.hf_home.expanduser())
     if offline:
         wanted |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    # vLLM's default sampler on a GPU is compiled when it is first used, which takes a CUDA toolkit; torch's needs none.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     if not gpus():
         # The worker then lives in the engine core's process: half the start-up time, one process fewer.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -139,11 +153,10 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
     """
     from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.platforms import current_platform
 
-    on_cpu = current_platform.is_cpu()
+    on_cpu = _on_cpu()
     batched_tokens = _BATCHED_TOKENS_ON_CPU if on_cpu else _BATCHED_TOKENS_ON_GPU
-    kv_cache_gib = settings.kv_cache_gib or (_KV_CACHE_ON_CPU if on_cpu else kv_cache_for(_smallest_card_gib()))
+    kv_cache_gib = settings.kv_cache_gib or (_KV_CACHE_ON_CPU if on_cpu else kv_cache_for(_smallest_card_gib(settings)))
     return AsyncEngineArgs(
         model=str(model_folder),
         served_model_name=settings.model,  # in vLLM's metrics, instead of the folder
@@ -152,6 +165,7 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
         max_num_batched_tokens=settings.max_batched_tokens or batched_tokens,
         max_num_seqs=settings.max_seqs,
         kv_cache_memory_bytes=int(kv_cache_gib * GIB),  # a share of the card would fail beside a neighbour
+        gpu_memory_utilization=_SHARE_OF_CARD,
         tensor_parallel_size=settings.tensor_parallel,
         data_parallel_size=settings.data_parallel,
         enforce_eager=on_cpu if settings.eager == "auto" else settings.eager == "true",
@@ -169,8 +183,28 @@ def engine_args(settings: EngineSettings, model_folder: Path) -> "AsyncEngineArg
     )
 
 
-def _smallest_card_gib() -> float:
-    return min((gpu.total / GIB for gpu in gpus()), default=0.0)
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return current_platform.is_cpu()
+
+
+def _smallest_card_gib(settings: EngineSettings) -> float:
+    """Of the cards that vLLM will take, which are not all that there are where CUDA_VISIBLE_DEVICES says so."""
+    from vllm.platforms import current_platform
+
+    taken = range(settings.tensor_parallel * settings.data_parallel)
+    try:
+        return min(current_platform.get_device_total_memory(card) for card in taken) / GIB
+    except Exception as error:  # the driver has its own; a slice of a card may not tell
+        logger.warning(
+            "The GPU does not say how much memory it has (%s: %s): the KV cache gets %g GiB. Set "
+            "CAPTIONER_KV_CACHE_GIB if there is room for more.",
+            type(error).__name__,
+            error,
+            _KV_CACHE_LEAST,
+        )
+        return 0.0
 
 
 def kv_cache_for(card_gib: float) -> float:

@@ -39,6 +39,7 @@ class Offline:
                     "max_num_batched_tokens",
                     "max_num_seqs",
                     "kv_cache_memory_bytes",
+                    "gpu_memory_utilization",
                     "enforce_eager",
                     "mm_processor_cache_gb",
                     "enable_prefix_caching",
