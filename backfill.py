@@ -261,7 +261,7 @@ def _on_engine(asked: _Asked) -> Captioning:
                 asked.captioner.check_resolution(Parameters.of(made.refined).framing)
         except ValueError as error:
             raise PlanError(str(error)) from error
-        parallel = asked.settings.parallel or engine.settings.max_seqs
+        parallel = asked.settings.parallel or engine.settings.prompts_at_once
         return LocalRunner(asked.captioner, asked.passes, parallel, parameters)
 
     try:
@@ -306,7 +306,7 @@ def _on_cluster(asked: _Asked) -> Captioning:
         settings.ray_engines_max or None,
         settings.ray_cpus,
         engine.settings.tensor_parallel * engine.settings.data_parallel,
-        settings.parallel or engine.settings.max_seqs,
+        settings.parallel or engine.settings.prompts_at_once,
     )
     theirs = {row.variable for read in (EngineSettings, CaptioningSettings) for row in read.rows()}
     environment = {name: value for name, value in os.environ.items() if name in theirs or name in _FOR_WORKERS}

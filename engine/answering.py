@@ -1,5 +1,6 @@
 """One request on one generation of the engine, turn by turn."""
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ from engine.settings import BACKGROUND
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
+_QUESTIONS_AT_ONCE = 4  # about one prompt's choices: each takes the tensors of all its frames along
+
 _DIED = "The engine process ended while the prompt was in flight."
 
 
@@ -30,6 +33,10 @@ class Passage(Protocol):
     @property
     def priority(self) -> int:
         """In vLLM's scheduler; lower goes first."""
+
+    @property
+    def copy(self) -> int | None:
+        """Which of several copies of the model answers it; ``None`` leaves that to vLLM."""
 
     @property
     def background(self) -> bool:
@@ -50,6 +57,7 @@ class WarmUp:
     """The passage of a prompt that is alone in the engine."""
 
     priority = 0
+    copy = None
     background = False
     on_read = None
 
@@ -178,7 +186,9 @@ class Answering:
         self, generation: Generation, rendered: Any, sampling: "SamplingParams", passage: Passage
     ) -> Completion:
         with _in_our_words(generation):
-            output = await generation.generate(rendered, _marked(sampling, passage), passage.priority, passage.on_read)
+            output = await generation.generate(
+                rendered, _marked(sampling, passage), passage.priority, passage.on_read, passage.copy
+            )
         answer = _finished(output, generation)
         tokens, text = answer.token_ids, answer.text
         if answer.finish_reason == "repetition":
@@ -199,6 +209,7 @@ class Answering:
         from vllm.sampling_params import RequestOutputKind
 
         prompt = list(rendered["prompt_token_ids"])
+        turns = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
 
         async def ask(beginning: Sequence[int], following: Sequence[int]) -> dict[int, float]:
             sampling = SamplingParams(
@@ -210,7 +221,10 @@ class Answering:
             begun = {**rendered, "prompt_token_ids": [*prompt, *beginning]}
             on_read = None if beginning else passage.on_read  # with the first question, the prompt is read
             with _in_our_words(generation):
-                output = await generation.generate(begun, _marked(sampling, passage), passage.priority, on_read)
+                async with turns:
+                    output = await generation.generate(
+                        begun, _marked(sampling, passage), passage.priority, on_read, passage.copy
+                    )
             (place,) = _finished(output, generation).logprobs
             return {token: place[token].logprob for token in following}
 

@@ -63,6 +63,7 @@ class Prompt:
         self.task: asyncio.Task[None] | None = None
         self.fit: Fit  # known once it waits
         self.priority = 0  # in vLLM's scheduler; lower goes first
+        self.copy: int | None = None  # of the model, that answers it, where there are several; known once it goes in
         self.in_vllm = False
         self.submitted = time.monotonic()
         self.since = 0.0  # by time.monotonic(): when its present stage began
@@ -118,6 +119,10 @@ class WindowPassage:
     @property
     def priority(self) -> int:
         return self._prompt.priority
+
+    @property
+    def copy(self) -> int | None:
+        return self._prompt.copy
 
     @property
     def background(self) -> bool:

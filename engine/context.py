@@ -19,6 +19,9 @@ Overflow = Literal["shrink", "skip"]
 # this many tokens, which is the app's default for maxNewTokens.
 USUAL_ANSWER = 200
 
+_TEXTS_KEPT = 32  # whose tokens are known
+_LONGEST_TOKEN = 16  # characters that a token of a text may have on average, several times what languages need
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -61,6 +64,7 @@ class Context:
         self._processor = processor
         self._encode = processor.tokenizer.backend_tokenizer.encode  # the tokenizer's own call is not thread-safe
         self._tiles_tokens = functools.lru_cache(maxsize=None)(self._count_tiles_tokens)
+        self._known_ids = functools.lru_cache(maxsize=_TEXTS_KEPT)(self._ids)  # a call's prompts say mostly the same
 
     @property
     def edges(self) -> tuple[int, ...]:
@@ -86,6 +90,9 @@ class Context:
 
     def token_ids(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a text."""
+        return self._known_ids(text)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._encode(text).ids)
 
     def frame_tokens(self, size: Size, longest_edge: int) -> int:
@@ -136,6 +143,12 @@ class Context:
         :param answers: how many answers, one after the other, the context has to hold
         :raises PromptRefused: if it does not fit, saying what is needed, what there is, and how many frames would fit
         """
+        characters = len(text(0))
+        if characters > _LONGEST_TOKEN * self.length:  # looking for its tokens would take seconds, in which all wait
+            raise PromptRefused(
+                f"The prompt is too long: {characters} characters of text, where the model takes {self.length} tokens. "
+                "Shorten prompt and systemPrompt."
+            )
         wanted = longest_edge or self.own_edge
         edges = [edge for edge in self.edges if edge <= wanted] if overflow == "shrink" and sizes else [wanted]
         room = self._room_beside_one_frame(text, sizes, edges[-1], answers)

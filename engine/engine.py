@@ -247,9 +247,11 @@ class Engine:
     async def _keep_alive(self) -> None:
         try:
             await self._watch_over()
-        except Exception:
+        except Exception as error:
             logger.exception("The engine can't be watched any more.")
-            self._give_up()
+            with contextlib.suppress(Exception):  # vLLM may be in any state
+                await self._prompts.stop_going()
+            self._give_up(f"The engine can't be watched any more ({type(error).__name__}: {error}).")
 
     async def _watch_over(self) -> None:
         while self._state == "ready":
@@ -284,7 +286,8 @@ class Engine:
                 self.restarts += 1
                 logger.warning("The engine is back; %d prompt(s) were waiting for it.", self._prompts.in_flight)
                 return
-        self._give_up()
+        times = self._unanswered_deaths
+        self._give_up(f"The engine died and could not be brought back: {times} times without an answer in between.")
 
     def _count_death(self) -> None:
         self.deaths += 1
@@ -293,10 +296,10 @@ class Engine:
         self._answered_before = self.answered
         self._unanswered_deaths += 1
 
-    def _give_up(self) -> None:
+    def _give_up(self, said: str) -> None:
         self._state = "dead"
-        logger.critical("The engine died %d times without an answer in between.", self._unanswered_deaths)
-        self._prompts.end(lambda: EngineDied("The engine died and could not be brought back."))
+        logger.critical("%s", said)
+        self._prompts.end(lambda: EngineDied(said))
         self.on_death()
 
     async def _shut_down(self) -> None:

@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,25 +77,32 @@ class Generation:
         return await self._here(self._render(prompt))
 
     async def generate(
-        self, rendered: Any, sampling: "SamplingParams", priority: int, on_read: Callable[[], None] | None = None
+        self,
+        rendered: Any,
+        sampling: "SamplingParams",
+        priority: int,
+        on_read: Callable[[], None] | None = None,
+        copy: int | None = None,
     ) -> Any:
         """
         Answer a prepared prompt.
 
         :param priority: lower goes first
         :param on_read: called on the caller's loop when the model has read the prompt, and its KV can be reused
+        :param copy: of the model, from 0, where there are several: that one alone can reuse the KV. vLLM chooses if it
+            is ``None``
         :returns: vLLM's RequestOutput, finished; ``None`` if there is none
         :raises EngineDeadError: if the engine's process is gone, or about to end
         :raises EngineGenerateError, VLLMClientError: if vLLM can't answer it
         """
         if on_read is None:
-            return await self._here(self._generate(rendered, sampling, priority))
+            return await self._here(self._generate(rendered, sampling, priority, copy))
         callers = asyncio.get_running_loop()
 
         def tell() -> None:
             callers.call_soon_threadsafe(on_read)
 
-        return await self._here(self._generate_twice_told(rendered, sampling, priority, tell))
+        return await self._here(self._generate_twice_told(rendered, sampling, priority, copy, tell))
 
     def stand_still(self, still: bool) -> None:
         """
@@ -210,23 +217,20 @@ class Generation:
         _narrow_masks(rendered)
         return rendered
 
-    async def _generate(self, rendered: Any, sampling: "SamplingParams", priority: int) -> Any:
-        assert self._llm is not None
-        outputs = self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority)
-        output = await anext(outputs, None)
+    async def _generate(self, rendered: Any, sampling: "SamplingParams", priority: int, copy: int | None) -> Any:
+        output = await anext(self._outputs(rendered, sampling, priority, copy), None)
         return None if output is None else self._checked(output)
 
     async def _generate_twice_told(
-        self, rendered: Any, sampling: "SamplingParams", priority: int, on_read: Callable[[], None]
+        self, rendered: Any, sampling: "SamplingParams", priority: int, copy: int | None, on_read: Callable[[], None]
     ) -> Any:
         from vllm.sampling_params import RequestOutputKind
 
-        assert self._llm is not None
         sampling = sampling.clone()
         # So vLLM tells of the first token and of the end, and of nothing in between, each time of what is new.
         sampling.output_kind, sampling.stream_interval = RequestOutputKind.DELTA, _NEVER
         whole = None
-        async for output in self._llm.generate(rendered, sampling, str(next(self._ids)), priority=priority):
+        async for output in self._outputs(rendered, sampling, priority, copy):
             self._checked(output)
             if whole is None:
                 whole = output
@@ -234,6 +238,13 @@ class Generation:
             else:
                 whole.add(output, aggregate=True)
         return whole
+
+    def _outputs(
+        self, rendered: Any, sampling: "SamplingParams", priority: int, copy: int | None
+    ) -> AsyncGenerator[Any, None]:
+        assert self._llm is not None
+        name = str(next(self._ids))
+        return self._llm.generate(rendered, sampling, name, priority=priority, data_parallel_rank=copy)
 
     def _checked(self, output: Any) -> Any:
         from vllm.v1.engine.exceptions import EngineDeadError

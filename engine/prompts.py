@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -34,7 +35,7 @@ class Prompts:
         on_end: Callable[[Ending], None],
     ) -> None:
         self.answered = 0
-        size = settings.prompts_in_engine or settings.max_seqs + settings.prompts_in_preparation
+        size = settings.prompts_in_engine or settings.prompts_at_once + settings.prompts_in_preparation
         self.window: Window[Prompt] = Window(size, settings.prompts_in_preparation, settings.tensor_budget_mib * MIB)
         self._settings = settings
         self._refusal = refusal
@@ -144,12 +145,21 @@ class Prompts:
                 prompt.further.set_result(None)
                 prompt.further = None
             else:
+                if prompt.copy is None:
+                    prompt.copy = self._least_busy_copy()
                 run = self._run(prompt, self._generation)
                 prompt.task = asyncio.get_running_loop().create_task(run, context=prompt.context)
 
+    def _least_busy_copy(self) -> int | None:
+        """Which of several copies of the model has fewest prompts; ``None`` where there is one."""
+        if self._settings.data_parallel == 1:
+            return None
+        busy = Counter(prompt.copy for prompt in self.window.admitted)
+        return min(range(self._settings.data_parallel), key=lambda copy: busy[copy])
+
     def _stand_still(self) -> None:
         alone = self._settings.data_parallel == 1  # several engines have to agree on it, which takes them longer
-        if alone and not self._settings.beside and self._generation is not None:
+        if alone and not self.window.beside and self._generation is not None:
             self._standstill.begin(self._generation)
 
     def _follow(self, prompt: Prompt) -> None:
@@ -157,7 +167,7 @@ class Prompts:
         follower, prompt.follower = prompt.follower, None
         if follower is None:
             return
-        follower.priority = prompt.priority
+        follower.priority, follower.copy = prompt.priority, prompt.copy  # where the KV of its frames is
         if follower.future.cancelled():
             self._follow(follower)
         elif refusal := self._refusal():

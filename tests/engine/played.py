@@ -53,6 +53,7 @@ class PlayedGeneration:
         self.rendered: list[str] = []  # texts
         self.prepared: list[str] = []  # names of prompts
         self.asked: list[str] = []  # likewise
+        self.copies: dict[str, int | None] = {}  # of the model, that was asked last, by the prompt's name
 
     def build(self) -> None:
         self.played.build(self.number)
@@ -66,10 +67,16 @@ class PlayedGeneration:
         return {"prompt_token_ids": [1] * self.played.tokens, "prompt": prompt["prompt"]}
 
     async def generate(
-        self, rendered: Any, sampling: SamplingParams, priority: int, on_read: Callable[[], None] | None = None
+        self,
+        rendered: Any,
+        sampling: SamplingParams,
+        priority: int,
+        on_read: Callable[[], None] | None = None,
+        copy: int | None = None,
     ) -> Any:
         name = named_in(rendered["prompt"])
         self.asked.append(name)
+        self.copies[name] = copy
         self.inside.add(name)
         try:
             for _ in range(5):

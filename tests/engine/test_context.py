@@ -205,6 +205,24 @@ def test_a_text_that_leaves_no_room_is_refused_with_or_without_frames(real: Cont
             real.fit(text_of(geometry.processor(), frames, "word " * 8200), [SD] * frames, 200)
 
 
+def test_a_text_of_any_length_is_refused_without_looking_for_its_tokens(
+    real: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real, "_known_ids", lambda text: pytest.fail("it is made into tokens"))
+    with pytest.raises(PromptRefused, match=r"too long: 15000\d\d characters .* takes 8192 tokens. Shorten prompt"):
+        real.fit(text_of(geometry.processor(), 1, "word " * 300_000), [SD], 200)
+
+
+def test_the_tokens_of_a_text_that_many_prompts_have_are_looked_for_once(
+    processor: Any, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, seen = context._encode, []
+    monkeypatch.setattr(context, "_encode", lambda text: seen.append(text) or encode(text))
+    fits = [context.fit(text_of(processor, 1, "Said by no other test."), [SD], 200) for _ in range(5)]
+    assert len({*fits}) == 1
+    assert len(seen) == len({*seen}) == 1
+
+
 def test_max_new_tokens_is_kept_by_shrinking_where_that_is_possible(real: Context) -> None:
     text = text_of(geometry.processor(), 3)
     fit = real.fit(text, [SD] * 3, 6000)

@@ -38,7 +38,9 @@ def events(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
     seen: list[str] = []
     generate = Generation.generate
 
-    async def noted(self: Generation, rendered: Any, sampling: Any, priority: int, on_read: Any = None) -> Any:
+    async def noted(
+        self: Generation, rendered: Any, sampling: Any, priority: int, on_read: Any = None, copy: int | None = None
+    ) -> Any:
         text = engine._processor.tokenizer.decode(rendered["prompt_token_ids"])
         name = text.rpartition("<end")[0].split()[-1].rpartition(">")[2]
         seen.append(f"in {name}")
@@ -47,7 +49,7 @@ def events(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
             seen.append(f"read {name}")
             on_read()
 
-        return await generate(self, rendered, sampling, priority, on_read and read)
+        return await generate(self, rendered, sampling, priority, on_read and read, copy)
 
     monkeypatch.setattr(Generation, "generate", noted)
     yield seen

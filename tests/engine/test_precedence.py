@@ -10,6 +10,7 @@ from engine import prompts as prompts_module
 from engine import standstill
 from engine.engine import Engine
 from engine.precedence import Precedence
+from engine.settings import EngineSettings
 from tests.engine.test_turns import at_rest, request, submit
 from tests.waiting import wait_until
 
@@ -83,6 +84,8 @@ def test_vllm_stands_still_until_the_first_prompt_of_a_call_that_is_there(
     order: list[str] = []
     back = submit(engine.open_call(background=True), "back", 4, request(500), order)
     wait_until(lambda: engine.unfinished_in_vllm == 4)
+    # It is known by now: finding out what a GPU is there takes long enough to keep all prompts waiting.
+    monkeypatch.setattr(EngineSettings, "beside", property(lambda settings: pytest.fail("the machine is asked")))
     with engine.precedence.going_first():
         wait_until(lambda: stands_still(engine))
         assert order == []

@@ -22,6 +22,7 @@ from engine.context import Context
 from engine.conversation import answer_text
 from engine.engine import Engine
 from engine.errors import PromptRefused
+from engine.generation import Generation
 from engine.request import Request
 from sampling.decoding import Decoding
 from sampling.schema import Schema, SchemaRefused
@@ -180,6 +181,27 @@ def test_kinds_of_card_are_told_apart(engine: Engine, prompt: str) -> None:
     assert {card.kind for _, card in frames} == set(KINDS)
     assert right >= 0.95 * len(frames)
     print(f"{prompt[:30]}: {right} of {len(frames)} kinds right")
+
+
+def test_few_of_a_choices_questions_are_in_vllm_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes the tensors of all the prompt's frames along."""
+    generate, inside, seen = Generation.generate, Counter[int](), list[int]()
+
+    async def counted(self: Generation, rendered: Any, *rest: Any) -> Any:
+        asking = id(rendered["mm_kwargs"])
+        inside[asking] += 1
+        seen.append(inside[asking])
+        try:
+            return await generate(self, rendered, *rest)
+        finally:
+            inside[asking] -= 1
+
+    monkeypatch.setattr(Generation, "generate", counted)
+    choices = tuple(f"{beginning} {end}" for beginning in "abcdefghijkl" for end in ("one", "two"))
+    request = asked(Decoding(), choices=choices, confidence=True)
+    assert engine.submit(request).result().text in choices
+    assert len(seen) > 12
+    assert max(seen) == 4
 
 
 CHOICES = {
