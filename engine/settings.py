@@ -25,7 +25,7 @@ GIB = 1024**3
 _KV_CACHE_BY_CARD = ((14, 2.0), (20, 6.0), (36, 12.0), (70, 24.0))
 _KV_CACHE_LEAST = 1.5
 
-# Of a GPU, how much has to be free before vLLM begins. Its default, 92 %, would keep the engine from starting beside any
+# Of a GPU, how much has to be free before vLLM begins. Its default, 92 %, would keep the engine from starting beside a
 # neighbour; with the size of the cache given, vLLM uses the share for nothing else.
 _SHARE_OF_CARD = 0.01
 
