@@ -158,5 +158,5 @@ def _held_gpus(engine: Engine) -> list[dict[str, Any]]:
     return [
         {"name": gpu.name, "total": gpu.total, "free": gpu.free, "held": held.get(gpu.uuid, 0)}
         for gpu in gpus()
-        if gpu.uuid in held or len(held) == 0
+        if gpu.total and (gpu.uuid in held or len(held) == 0)
     ]
