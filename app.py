@@ -311,7 +311,7 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             return annotated, {
                 gpu.name: {"total": gpu.total, "available_before": gpu.free, "peak": held[gpu.uuid]}
                 for gpu in gpus()
-                if gpu.uuid in held
+                if gpu.total and gpu.uuid in held
             }
 
         return profiled

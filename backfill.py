@@ -296,7 +296,7 @@ def _on_cluster(asked: _Asked) -> Captioning:
         from archive.cluster import Pool, RayRunner
     except ImportError as error:
         raise InputError(
-            f"--ray needs Ray, which is not installed ({error}): pip install -r requirements-ray.txt"
+            f"--ray needs Ray, which is not installed ({error}); docs/scaling.md says what brings it"
         ) from error
     settings, engine = asked.settings, asked.captioner.engine
     if 0 < settings.ray_engines_max < settings.ray_engines_min:

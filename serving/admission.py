@@ -106,6 +106,12 @@ class Admission:
         with self._lock:
             self.draining = True
 
+    def look(self) -> None:
+        """Note how many prompts have been answered by now, for Retry-After; to be called every few seconds."""
+        if len(self._calls) == 0:
+            self._rate.forget()  # while there is nothing to do the engine isn't slow
+        self._rate.look()
+
     @contextlib.contextmanager
     def admitted(self, call: RunningCall, body: int) -> Iterator[None]:
         """
@@ -118,7 +124,7 @@ class Admission:
         with self._lock:
             if self.draining:
                 raise Draining
-            self._rate.look()
+            self.look()
             for bound in self._bounds(1, body):
                 if bound.passed:
                     raise Full(bound, self._wait(bound))
@@ -130,7 +136,7 @@ class Admission:
             with self._lock:
                 self._calls.remove(call)
                 self._bodies -= body
-            self._rate.look()
+            self.look()
 
     def _bounds(self, calls: int, body: int) -> tuple[Bound, ...]:
         limits = self._settings

@@ -65,7 +65,7 @@ class Service:
         admission = Admission(settings, app.engine, app.frame_budget, calls)
         access = Access(settings.secret, reading=settings.token_for_reading)
         state = partial(_state, app.engine, admission)
-        watch = Watch(app.engine, app.frame_budget, calls, state, str(app.metadata.app_version))
+        watch = Watch(app.engine, app.frame_budget, calls, state, str(app.metadata.app_version), admission.look)
         return cls(settings, app.engine, calls, admission, access, Clients(), watch)
 
     @property

@@ -24,13 +24,18 @@ class Rate:
         self._lock = threading.Lock()
         self._seen: deque[tuple[float, int]] = deque()
 
+    def forget(self) -> None:
+        """Begin anew: what has been until now says nothing of the rate to come."""
+        with self._lock:
+            self._seen.clear()
+
     def look(self) -> None:
-        """Note how many there are now. What is never looked at has no rate."""
+        """Note how many there are now. What is not looked at has no rate; to be called some times within the window."""
         now = self._clock()
         with self._lock:
             if not self._seen or now - self._seen[-1][0] >= 1:
                 self._seen.append((now, self._counter()))
-            while len(self._seen) > 1 and self._seen[1][0] <= now - self._seconds:
+            while len(self._seen) > 1 and self._seen[0][0] < now - self._seconds:
                 self._seen.popleft()
 
     def per_second(self) -> float:

@@ -33,10 +33,17 @@ class Watch:
     :param calls: those in flight
     :param state: returns the server's state; the engine's, or another one that is over it
     :param version: of the app
+    :param look: is called every few seconds, with each sample of the history
     """
 
     def __init__(
-        self, engine: Engine, budget: ByteBudget, calls: Calls, state: Callable[[], str], version: str = ""
+        self,
+        engine: Engine,
+        budget: ByteBudget,
+        calls: Calls,
+        state: Callable[[], str],
+        version: str,
+        look: Callable[[], None],
     ) -> None:
         self.tally = Tally()
         self.metrics = Metrics(engine, budget, calls, self.tally)
@@ -46,6 +53,7 @@ class Watch:
         self.calls = calls
         self._state = state
         self._version = version
+        self._look = look
         self._began = time.monotonic()
         self._gpus: list[dict[str, Any]] = []
         engine.on_prompt = self._prompt_ended
@@ -95,6 +103,7 @@ class Watch:
         self.metrics.prompt_ended(ending)
 
     def _sample(self) -> Sample:
+        self._look()
         engine = self._engine
         self._gpus = _held_gpus(engine)
         used = [1 - gpu["free"] / gpu["total"] for gpu in self._gpus]
@@ -158,5 +167,5 @@ def _held_gpus(engine: Engine) -> list[dict[str, Any]]:
     return [
         {"name": gpu.name, "total": gpu.total, "free": gpu.free, "held": held.get(gpu.uuid, 0)}
         for gpu in gpus()
-        if gpu.uuid in held or len(held) == 0
+        if gpu.total and (gpu.uuid in held or len(held) == 0)
     ]

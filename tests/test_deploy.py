@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from clams.appmetadata import unresolved_app_version_num
 
 from app import SETTINGS, SmolVLM2Captioner
 from scripts.packages import REQUIREMENTS
@@ -100,6 +101,21 @@ def test_compose_runs_as_nobody_in_particular_beside_what_it_reads(compose: Any)
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
+def test_an_image_always_has_a_version(compose: Any) -> None:
+    """The SDK's word for one that is not known, where nobody says it: the app's identifier must not end without."""
+    assert compose["build"]["args"] == {"CLAMS_APP_VERSION": f"${{CLAMS_APP_VERSION:-{unresolved_app_version_num}}}"}
+    image = (DEPLOY.parent / "Containerfile").read_text()
+    assert f"\nENV CLAMS_APP_VERSION=${{CLAMS_APP_VERSION:-{unresolved_app_version_num}}}\n" in image
+
+
+def test_the_commands_that_build_an_image_say_its_version() -> None:
+    places = [*(DEPLOY.parent / "docs").glob("*.md"), DEPLOY.parent / "README.md", DEPLOY / "compose.yaml"]
+    lines = "\n".join(place.read_text() for place in places).replace("\\\n", " ").splitlines()
+    building = [line for line in lines if re.search(r"docker build -f Containerfile|docker compose -f .* up", line)]
+    assert len(building) == 5
+    assert [line for line in building if "CLAMS_APP_VERSION=" not in line] == []
+
+
 def test_compose_without_a_gpu_asks_for_none() -> None:
     over = yaml.load((DEPLOY / "compose.cpu.yaml").read_text(), _Loader)["services"]["captioner"]
     assert over["deploy"] is None
@@ -134,6 +150,10 @@ def test_kubernetes_waits_for_the_calls_and_the_engine(objects: dict[str, Any]) 
     _, before = container["lifecycle"]["preStop"]["exec"]["command"]
     assert objects["ConfigMap"]["data"]["CAPTIONER_GRACE_SECONDS"] == str(GRACE)
     assert pod["terminationGracePeriodSeconds"] >= int(before) + GRACE + END
+
+
+def test_kubernetes_adds_no_settings_by_the_names_of_services(objects: dict[str, Any]) -> None:
+    assert objects["Deployment"]["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 def test_kubernetes_probes_endpoints_that_are_there(objects: dict[str, Any], paths: set[str]) -> None:

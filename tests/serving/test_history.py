@@ -1,6 +1,13 @@
 """The last hour: what is kept, and the rate made of it."""
 
+import pytest
+
+from app import SmolVLM2Captioner
+from engine.hardware import Gpu
+from serving import watch
+from serving.front import Service
 from serving.history import POINTS, History, Sample
+from serving.settings import ServingSettings
 from tests.waiting import wait_until
 
 
@@ -34,3 +41,11 @@ def test_samples_come_from_one_thread_however_often_it_is_started() -> None:
     wait_until(lambda: history.series()["waiting"])
     assert history.series()["waiting"] == [3]
     assert len(taken) == 1
+
+
+def test_a_card_whose_memory_is_not_said_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "gpus", lambda: [Gpu("GPU-1", "NVIDIA GB10", 0, 0), Gpu("GPU-2", "NVIDIA T4", 100, 40)])
+    monkeypatch.setattr(watch, "memory_held", lambda pids: {})
+    shown = Service.of(SmolVLM2Captioner(), ServingSettings()).watch
+    assert shown._sample().gpu_memory == 0.6
+    assert [gpu["name"] for gpu in shown.status(may_cancel=False)["gpus"]] == ["NVIDIA T4"]
