@@ -9,7 +9,7 @@ from mmif.serialize.annotation import discovered_docloc_plugins
 from mmif.utils.video_document_helper import get_framerate
 
 from captioning.fetching import Fetch
-from captioning.places import ANYWHERE, Places
+from captioning.places import ANYWHERE, ForbiddenPlace, Places
 from captioning.urls import Url
 
 
@@ -30,11 +30,17 @@ def locate(document: Document, places: Places = ANYWHERE, fetch: Fetch | None = 
     if fetch is not None and not local and not _has_plugin(url := Url(document.location)):
         return _fetched(document, url, places, fetch)
     path = str(document.location_path())
-    for candidate in (path, unquote(path)):
-        file = places.check_path(candidate) if local else Path(candidate)
+    refused: ForbiddenPlace | None = None
+    for candidate in dict.fromkeys((path, unquote(path))):
+        try:
+            file = places.check_path(candidate) if local else Path(candidate)
+        except ForbiddenPlace as error:  # the name of an allowed folder may be percent-encoded, too
+            refused = error
+            continue
         if file.is_file():
             return file
-    raise FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
+        refused = None
+    raise refused or FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
 
 
 def _has_plugin(url: Url) -> bool:
