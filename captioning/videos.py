@@ -1,5 +1,6 @@
 """The file behind a VideoDocument."""
 
+import math
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ from mmif.utils.video_document_helper import get_framerate
 from captioning.fetching import Fetch
 from captioning.places import ANYWHERE, ForbiddenPlace, Places
 from captioning.urls import Url
+from sampling.source import Source
 
 
 def locate(document: Document, places: Places = ANYWHERE, fetch: Fetch | None = None) -> Path:
@@ -62,9 +64,22 @@ def _fetched(document: Document, url: Url, places: Places, fetch: Fetch) -> Path
 
 
 def rate_of(document: Document, path: Path) -> float:
-    """Return the frames per second that the document tells, or its file at ``path``."""
+    """
+    Return the frames per second that the document tells, or an earlier app of it, or its file at ``path``.
+
+    :raises ValueError: if that is no rate
+    :raises VideoError: if the file can't be opened
+    """
+    Source(path).close()  # which refuses what the SDK would follow to other files
     # Through a copy: where the SDK has to open the video, it writes what it learns into the document it is given, and
     # from there into the output.
     copy = Document(document.serialize())
+    copy._props_ephemeral.update(document._props_ephemeral)  # what earlier apps recorded; the text has none of it
     copy.location = f"file://{path}"  # as it is: the SDK takes percent signs literally
-    return float(get_framerate(copy))
+    try:
+        rate = float(get_framerate(copy))
+    except TypeError:  # the SDK rounds what is recorded, whatever it is
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"the input, or the file, tells no frame rate of {document.id} that can be used; see its fps")
+    return rate
