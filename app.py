@@ -187,7 +187,15 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             if any(work.plan.tasks for work in works):
                 self.engine.start()
             call = through(self.engine.open_call(background=running.background))
-            return run(works, call, self.frame_budget, report_progress, running, window=window)
+            return run(
+                works,
+                call,
+                self.frame_budget,
+                report_progress,
+                running,
+                window=window,
+                check_frames=self.engine.check_frames,
+            )
 
     def sign_view(self, view: View, runtime_conf: dict[str, Any]) -> None:
         """Sign as the SDK does; of several passes, also with the name of the one that the view is of."""

@@ -6,6 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from PIL import Image
+
 from captioning.form import Form
 from captioning.frames import Frames, read
 from captioning.parameters import Parameters
@@ -21,6 +23,11 @@ from engine.request import Completion, Request
 from sampling.video import ByteBudget
 
 Conversation = Callable[[int], list[list[Message]]]
+CheckFrames = Callable[[Request, int], None]
+
+# So many frames any prompt may ask for: reading them is bounded, and the engine, which knows their sizes, says more.
+_FEW_FRAMES = 20
+_BLANK = Image.new("RGB", (1, 1))
 
 
 class CaptioningFailed(RuntimeError):
@@ -90,6 +97,7 @@ def run(
     running: RunningCall,
     *,
     window: int,
+    check_frames: CheckFrames = lambda request, frames: None,
 ) -> list[Outcome]:
     """
     Do the work of all passes. Frames that several of them want are read once, and held until the last is done.
@@ -99,12 +107,14 @@ def run(
     :param report_progress: is told how many of how many prompts are done
     :param running: is kept up to date, and obeyed
     :param window: how many sets of frames may be in flight at once, each with the prompts of all passes
+    :param check_frames: raises PromptRefused if a request, given with two frames, could not have so many; they are not
+        read then: no budget bounds a single set of frames
     :returns: the outcome of each pass
     :raises CallCancelled: if ``running`` was cancelled, but not by its deadline
     :raises EngineDied: if the engine went away meanwhile
     """
     results = [_Results(work.plan, work.parameters.form) for work in works]
-    asking = _by_frames(works)
+    asking = _by_frames(works, results, check_frames)
     wanted = list(asking)
 
     def submit(frames: Frames) -> "Future[list[Future[Completion]]]":
@@ -119,8 +129,9 @@ def run(
         return done
 
     running.total = sum(len(work.plan.tasks) for work in works)
+    running.done = running.submitted = sum(result.done for result in results)
     running.engine = engine
-    report_progress(0, running.total)
+    report_progress(running.done, running.total)
     try:
         with (
             contextlib.closing(read(wanted, budget, running)) as frames_of_tasks,
@@ -140,13 +151,28 @@ def run(
     return _outcomes(results, running)
 
 
-def _by_frames(works: Sequence[Work]) -> dict[Task, list[tuple[int, int]]]:
-    """Map each set of frames to who wants it: the numbers of a work and of a task in its plan."""
+def _by_frames(
+    works: Sequence[Work], results: "Sequence[_Results]", check_frames: CheckFrames
+) -> dict[Task, list[tuple[int, int]]]:
+    """Map each set of frames to who wants it and can have it: the numbers of a work and of a task in its plan."""
     asking: dict[Task, list[tuple[int, int]]] = {}
     for number, work in enumerate(works):
         for index, task in enumerate(work.plan.tasks):
-            asking.setdefault(task, []).append((number, index))
+            try:
+                _check(task, work, check_frames)
+            except PromptRefused as error:
+                results[number].refuse(index, str(error), Cause.REFUSED)
+            else:
+                asking.setdefault(task, []).append((number, index))
     return asking
+
+
+def _check(task: Task, work: Work, check_frames: CheckFrames) -> None:
+    if len(task.instants) <= _FEW_FRAMES:
+        return
+    two = task.instants[-2:]
+    frames = Frames(0, task, (_BLANK,) * 2, two, tuple(float(instant.ms) for instant in two), ())
+    check_frames(_request(frames, work.parameters, work.conversation), len(task.instants))
 
 
 def _submit(frames: Frames, askers: Sequence[Work], engine: TakesPrompts) -> "list[Future[Completion]]":
@@ -182,7 +208,13 @@ class _Results:
         elif not isinstance(refusal, PromptRefused):
             raise refusal
         if refusal is not None:
-            self._refused.setdefault((str(refusal), _cause(frames)), []).append(index)
+            self.refuse(index, str(refusal), _cause(frames))
+        else:
+            self._left.remove(index)
+
+    def refuse(self, index: int, reason: str, cause: Cause) -> None:
+        """Note that a task comes to nothing."""
+        self._refused.setdefault((reason, cause), []).append(index)
         self._left.remove(index)
 
     def _take(self, index: int, frames: Frames, completion: Completion) -> PromptRefused | None:

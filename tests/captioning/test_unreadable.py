@@ -15,6 +15,7 @@ from captioning.running import RunningCall
 from captioning.warning import Cause
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast, Segment, render
+from engine.errors import PromptRefused
 from engine.request import Completion, Request
 from metadata import appmetadata
 from sampling.video import ByteBudget
@@ -45,12 +46,25 @@ class Counting:
     def cancel(self) -> None:
         pass
 
+    def check_frames(self, request: Request, frames: int) -> None:
+        assert len(request.images) == 2
+        if frames > 30:
+            raise PromptRefused(f"{frames} frames are too many.")
 
-def asked(mmif: Mmif, engine: Counting, **refined: Any) -> Outcome:
+
+def asked(mmif: Mmif, engine: Counting, budget: ByteBudget | None = None, **refined: Any) -> Outcome:
     defaults = {p.name: p.default for p in appmetadata().parameters}
     parameters = Parameters.of(defaults | {"prompt": ["?"], "tfSamplingMode": "all"} | refined)
     work = Work(plan(mmif, parameters), parameters, lambda frames: [[{"role": "user", "content": f"{frames}"}]])
-    (outcome,) = run([work], engine, ByteBudget(), lambda done, total: None, RunningCall(), window=1)
+    (outcome,) = run(
+        [work],
+        engine,
+        budget or ByteBudget(),
+        lambda *_: None,
+        RunningCall(),
+        window=1,
+        check_frames=engine.check_frames,
+    )
     return outcome
 
 
@@ -91,3 +105,14 @@ def test_of_one_video_nobody_has_to_say_which(short: Broadcast) -> None:
     mmif["v_0"].new_annotation(AnnotationTypes.TimeFrame, "tf_9", label="slate", start=0, end=1000)
     outcome = asked(mmif, engine, tfSamplingMode="single")
     assert [caption.task.document for caption in outcome.captions] == ["d1"]
+
+
+def test_more_frames_than_a_prompt_takes_are_not_read(short: Broadcast) -> None:
+    mmif, engine, budget = Mmif(interval_mmif(short)), Counting(), ByteBudget()
+    outcome = asked(mmif, engine, budget)
+    assert (engine.frames, budget.peak) == ([], 0)
+    (warning,) = outcome.warnings
+    assert warning.cause is Cause.REFUSED
+    assert str(warning) == "TimeFrame v_0:tf_1 was not captioned: 60 frames are too many."
+    assert len(asked(mmif, engine, maxImagesPerPrompt=30).captions) == 2
+    assert engine.frames == [30, 30]
