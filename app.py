@@ -19,10 +19,11 @@ from clams.envelop import EnvelopeError, unwrap_if_envelope
 from mmif import Mmif, View
 
 from archive.settings import BackfillSettings
-from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, cut_notes, fit_notes, run
+from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, run
 from captioning.callwarnings import CallWarnings
 from captioning.fetching import VideoCache
 from captioning.form import Form, with_schema
+from captioning.notes import cut_notes, fit_notes
 from captioning.parameters import Framing, Parameters, decoding_of
 from captioning.passes import Annotated, Passes
 from captioning.passes import current as current_passes

@@ -96,7 +96,12 @@ def test_a_timeframe_beyond_the_end_has_no_caption(short: Broadcast) -> None:
     mmif["v_1:tf_1"].add_property("targets", [late.id])
     outcome = asked(mmif, engine)
     assert (engine.frames, outcome.captions) == ([], [])
-    assert {warning.cause for warning in outcome.warnings} == {Cause.UNREADABLE_FRAMES}
+    (warning,) = outcome.warnings
+    assert warning.cause is Cause.UNREADABLE_FRAMES
+    assert str(warning) == (
+        "TimeFrame v_1:tf_1 was not captioned: none of its frames can be read. The file may be shorter than its "
+        "annotations say, truncated or damaged."
+    )
     assert "none of its frames can be read" in outcome.failure
 
 
@@ -116,3 +121,42 @@ def test_more_frames_than_a_prompt_takes_are_not_read(short: Broadcast) -> None:
     assert str(warning) == "TimeFrame v_0:tf_1 was not captioned: 60 frames are too many."
     assert len(asked(mmif, engine, maxImagesPerPrompt=30).captions) == 2
     assert engine.frames == [30, 30]
+
+
+def of_parts(short: Broadcast, *times: int) -> Mmif:
+    """One TimeFrame with TimePoints at these times, in ms; the video has two seconds."""
+    mmif = Mmif(swt_mmif(short))
+    made = [mmif["v_0"].new_annotation(AnnotationTypes.TimePoint, timePoint=ms, document="d1").id for ms in times]
+    mmif["v_1:tf_1"].add_property("targets", made)
+    return mmif
+
+
+def test_unreadable_frames_of_all_parts_are_told_together(short: Broadcast) -> None:
+    mmif = of_parts(short, 0, 60_000, 500, 61_000)
+    outcome = asked(mmif, Counting(), maxImagesPerPrompt=2)
+    assert len(outcome.captions) == 2
+    (warning,) = outcome.warnings
+    assert str(warning).startswith("TimeFrame v_1:tf_1: no picture can be read at 60000, 61000 ms of d1; left out.")
+
+
+def test_many_unreadable_frames_are_counted(short: Broadcast) -> None:
+    outcome = asked(of_parts(short, 0, *range(60_000, 70_001, 1000)), Counting())
+    (warning,) = outcome.warnings
+    assert "no picture can be read at 11 instants between 60000 and 70000 ms of d1; left out." in str(warning)
+
+
+def test_the_parts_that_fail_of_a_timeframe_that_has_captions_are_named(short: Broadcast) -> None:
+    outcome = asked(of_parts(short, 0, 60_000, 500, 61_000), Counting(), maxImagesPerPrompt=1)
+    assert len(outcome.captions) == 2
+    (warning,) = outcome.warnings
+    assert warning.time_frames == ("v_1:tf_1",)
+    assert str(warning).startswith("TimeFrame v_1:tf_1: parts 2, 4 of 4 were not captioned: none of its frames can")
+
+
+def test_a_timeframe_all_of_whose_parts_fail_has_one_warning(short: Broadcast) -> None:
+    engine = Counting()
+    outcome = asked(of_parts(short, *[0] * 40, 60_000), engine, maxImagesPerPrompt=40)
+    (warning,) = outcome.warnings
+    assert str(warning).startswith(
+        "TimeFrame v_1:tf_1 was not captioned: 40 frames are too many. None of its frames can be read."
+    )
