@@ -19,10 +19,11 @@ from clams.envelop import EnvelopeError, unwrap_if_envelope
 from mmif import Mmif, View
 
 from archive.settings import BackfillSettings
-from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, cut_notes, fit_notes, run
+from captioning.call import CaptioningFailed, Outcome, TakesPrompts, Work, run
 from captioning.callwarnings import CallWarnings
 from captioning.fetching import VideoCache
 from captioning.form import Form, with_schema
+from captioning.notes import cut_notes, fit_notes
 from captioning.parameters import Framing, Parameters, decoding_of
 from captioning.passes import Annotated, Passes
 from captioning.passes import current as current_passes
@@ -187,7 +188,15 @@ class SmolVLM2Captioner(ClamsPromptableApp):
             if any(work.plan.tasks for work in works):
                 self.engine.start()
             call = through(self.engine.open_call(background=running.background))
-            return run(works, call, self.frame_budget, report_progress, running, window=window)
+            return run(
+                works,
+                call,
+                self.frame_budget,
+                report_progress,
+                running,
+                window=window,
+                check_frames=self.engine.check_frames,
+            )
 
     def sign_view(self, view: View, runtime_conf: dict[str, Any]) -> None:
         """Sign as the SDK does; of several passes, also with the name of the one that the view is of."""

@@ -1,26 +1,34 @@
 """One call, from its plan to its captions."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from PIL import Image
+
 from captioning.form import Form
 from captioning.frames import Frames, read
+from captioning.notes import Unread, cut_notes, fit_notes, name_of, none_readable, parts_note, unread_note
 from captioning.parameters import Parameters
 from captioning.plan import Plan, Task, not_captioned
 from captioning.running import Reason, RunningCall
 from captioning.warning import CaptionWarning, Cause
 from captioning.window import all_done, sliding_window
 from captioning.writing import Caption
-from engine.context import Fit
 from engine.conversation import Clip, Message
 from engine.errors import PromptRefused
 from engine.request import Completion, Request
 from sampling.video import ByteBudget
 
 Conversation = Callable[[int], list[list[Message]]]
+CheckFrames = Callable[[Request, int], None]
+
+# So many frames any prompt may ask for: reading them is bounded, and the engine, which knows their sizes, says more.
+_FEW_FRAMES = 20
+_BLANK = Image.new("RGB", (1, 1))
 
 
 class CaptioningFailed(RuntimeError):
@@ -90,6 +98,7 @@ def run(
     running: RunningCall,
     *,
     window: int,
+    check_frames: CheckFrames = lambda request, frames: None,
 ) -> list[Outcome]:
     """
     Do the work of all passes. Frames that several of them want are read once, and held until the last is done.
@@ -99,12 +108,14 @@ def run(
     :param report_progress: is told how many of how many prompts are done
     :param running: is kept up to date, and obeyed
     :param window: how many sets of frames may be in flight at once, each with the prompts of all passes
+    :param check_frames: raises PromptRefused if a request, given with two frames, could not have so many; they are not
+        read then: no budget bounds a single set of frames
     :returns: the outcome of each pass
     :raises CallCancelled: if ``running`` was cancelled, but not by its deadline
     :raises EngineDied: if the engine went away meanwhile
     """
     results = [_Results(work.plan, work.parameters.form) for work in works]
-    asking = _by_frames(works)
+    asking = _by_frames(works, results, check_frames)
     wanted = list(asking)
 
     def submit(frames: Frames) -> "Future[list[Future[Completion]]]":
@@ -119,8 +130,9 @@ def run(
         return done
 
     running.total = sum(len(work.plan.tasks) for work in works)
+    running.done = running.submitted = sum(result.done for result in results)
     running.engine = engine
-    report_progress(0, running.total)
+    report_progress(running.done, running.total)
     try:
         with (
             contextlib.closing(read(wanted, budget, running)) as frames_of_tasks,
@@ -140,20 +152,35 @@ def run(
     return _outcomes(results, running)
 
 
-def _by_frames(works: Sequence[Work]) -> dict[Task, list[tuple[int, int]]]:
-    """Map each set of frames to who wants it: the numbers of a work and of a task in its plan."""
+def _by_frames(
+    works: Sequence[Work], results: "Sequence[_Results]", check_frames: CheckFrames
+) -> dict[Task, list[tuple[int, int]]]:
+    """Map each set of frames to who wants it and can have it: the numbers of a work and of a task in its plan."""
     asking: dict[Task, list[tuple[int, int]]] = {}
     for number, work in enumerate(works):
         for index, task in enumerate(work.plan.tasks):
-            asking.setdefault(task, []).append((number, index))
+            try:
+                _check(task, work, check_frames)
+            except PromptRefused as error:
+                results[number].refuse(index, str(error), Cause.REFUSED)
+            else:
+                asking.setdefault(task, []).append((number, index))
     return asking
+
+
+def _check(task: Task, work: Work, check_frames: CheckFrames) -> None:
+    if len(task.instants) <= _FEW_FRAMES:
+        return
+    two = task.instants[-2:]
+    frames = Frames(0, task, (_BLANK,) * 2, two, tuple(float(instant.ms) for instant in two), ())
+    check_frames(_request(frames, work.parameters, work.conversation), len(task.instants))
 
 
 def _submit(frames: Frames, askers: Sequence[Work], engine: TakesPrompts) -> "list[Future[Completion]]":
     if frames.images:
         return engine.submit_in_turn([_request(frames, work.parameters, work.conversation) for work in askers])
     refused: Future[Completion] = Future()
-    refused.set_exception(PromptRefused(frames.trouble or "none of its frames can be read."))
+    refused.set_exception(PromptRefused(frames.trouble if frames.group is None else none_readable(frames.trouble)))
     return [refused] * len(askers)
 
 
@@ -165,7 +192,8 @@ class _Results:
         self._form = form
         self._left = set(range(len(plan.tasks)))
         self._notes: list[tuple[int, CaptionWarning]] = []
-        self._refused: dict[tuple[str, Cause], list[int]] = {}
+        self._unread: dict[str, list[Unread]] = {}  # by TimeFrame
+        self._refused: dict[int, tuple[str, Cause]] = {}
         self.captions: dict[int, Caption] = {}
 
     @property
@@ -174,15 +202,22 @@ class _Results:
 
     def add(self, index: int, frames: Frames, future: "Future[Completion]") -> None:
         """:raises EngineDied: if that is what the task has come to"""
-        if frames.unread and frames.group is not None:
-            self._notes.append((index, _unread(frames)))
+        if frames.unread and frames.images:
+            unread = Unread(index, frames.task.document, frames.unread, frames.trouble)
+            self._unread.setdefault(frames.task.time_frame, []).append(unread)
         refusal = future.exception()  # raised here, it would keep the frames for as long as somebody knows it
         if refusal is None:
             refusal = self._take(index, frames, future.result())
         elif not isinstance(refusal, PromptRefused):
             raise refusal
         if refusal is not None:
-            self._refused.setdefault((str(refusal), _cause(frames)), []).append(index)
+            self.refuse(index, str(refusal), _cause(frames))
+        else:
+            self._left.remove(index)
+
+    def refuse(self, index: int, reason: str, cause: Cause) -> None:
+        """Note that a task comes to nothing."""
+        self._refused[index] = reason, cause
         self._left.remove(index)
 
     def _take(self, index: int, frames: Frames, completion: Completion) -> PromptRefused | None:
@@ -192,7 +227,7 @@ class _Results:
         except PromptRefused as error:
             return error.with_traceback(None)
         self.captions[index] = Caption(frames.task, frames.instants, completion, mime)
-        name, time_frames = _name(frames.task), [frames.task.time_frame]
+        name, time_frames = name_of(frames.task), [frames.task.time_frame]
         said = fit_notes(name, len(frames.images), completion.fit, time_frames)
         said += cut_notes(name, self._form, completion, time_frames)
         self._notes.extend((index, note) for note in said)
@@ -200,14 +235,15 @@ class _Results:
 
     def give_up(self, reason: str, cause: Cause) -> None:
         """Note that what is left will not be done."""
-        if self._left:
-            self._refused[reason, cause] = sorted(self._left)
+        self._refused |= dict.fromkeys(self._left, (reason, cause))
 
     def outcome(self) -> Outcome:
+        captioned = {caption.task.time_frame for caption in self.captions.values()}
         notes = list(self._notes)
-        for (reason, cause), indices in self._refused.items():
-            time_frames = [self._plan.tasks[index].time_frame for index in sorted(indices)]
-            notes.append((min(indices), not_captioned(time_frames, reason, cause)))
+        for time_frame, unread in self._unread.items():
+            if time_frame in captioned:  # otherwise it has a warning that says more
+                notes.append((min(part.index for part in unread), unread_note(time_frame, unread)))
+        notes.extend(self._not_captioned(captioned))
         told = self._plan.warnings + [note for _, note in sorted(notes, key=lambda note: note[0])]
         failed = bool(self._refused or self._plan.failures) and not self.captions
         return Outcome(
@@ -216,6 +252,26 @@ class _Results:
             warnings=told,
             failure=f"None of the TimeFrames could be captioned. {' '.join(map(str, told))}" if failed else "",
         )
+
+    def _not_captioned(self, captioned: Set[str]) -> Iterator[tuple[int, CaptionWarning]]:
+        """Word one warning for each TimeFrame without a caption, or for several alike; of others, name the parts."""
+        tasks = self._plan.tasks
+        parts = Counter(task.time_frame for task in tasks)
+        by_time_frame: dict[str, dict[tuple[str, Cause], list[int]]] = {}
+        for index, refusal in sorted(self._refused.items()):
+            by_time_frame.setdefault(tasks[index].time_frame, {}).setdefault(refusal, []).append(index)
+        alike: dict[tuple[str, Cause], list[int]] = {}
+        for time_frame, refusals in by_time_frame.items():
+            if time_frame in captioned:
+                for (reason, cause), indices in refusals.items():
+                    numbers = [tasks[index].part + 1 for index in indices]
+                    yield indices[0], parts_note(time_frame, numbers, parts[time_frame], reason, cause)
+            else:
+                first, *others = refusals
+                whole = " ".join([first[0], *(reason[:1].upper() + reason[1:] for reason, _ in others)])
+                alike.setdefault((whole, first[1]), []).append(refusals[first][0])
+        for (reason, cause), indices in alike.items():
+            yield indices[0], not_captioned([tasks[index].time_frame for index in indices], reason, cause)
 
 
 def _outcomes(results: Sequence[_Results], running: RunningCall) -> list[Outcome]:
@@ -232,30 +288,6 @@ def _outcomes(results: Sequence[_Results], running: RunningCall) -> list[Outcome
     running.told = [warning for outcome in outcomes for warning in outcome.warnings]
     running.warnings.update(warning.cause for warning in running.told)
     return outcomes
-
-
-def fit_notes(name: str, frames: int, fit: Fit | None, time_frames: Sequence[str] = ()) -> list[CaptionWarning]:
-    """Word the warnings about a prompt of so many frames that had to be made to fit."""
-    notes = []
-    if fit is not None and fit.longest_edge < fit.wanted_edge:
-        text = (
-            f"{name}: its {frames} frames were shrunk from {fit.wanted_edge} to {fit.longest_edge} px to fit into the "
-            "model's context. A smaller maxImagesPerPrompt keeps more detail."
-        )
-        notes.append(CaptionWarning(text, Cause.SHRUNK, time_frames))
-    if fit is not None and fit.max_new_tokens < fit.wanted_tokens:
-        text = (
-            f"{name}: maxNewTokens was reduced from {fit.wanted_tokens} to {fit.max_new_tokens}, the room that its "
-            "prompt leaves in the model's context."
-        )
-        notes.append(CaptionWarning(text, Cause.REDUCED, time_frames))
-    return notes
-
-
-def cut_notes(name: str, form: Form, completion: Completion, time_frames: Sequence[str] = ()) -> list[CaptionWarning]:
-    """Word the warning about a completion that is not the whole of what its form asks for."""
-    cut = form.cut(completion)
-    return [CaptionWarning(f"{name}: {cut}", Cause.CUT, time_frames)] if cut else []
 
 
 def _request(frames: Frames, parameters: Parameters, conversation: Conversation) -> Request:
@@ -275,23 +307,7 @@ def _request(frames: Frames, parameters: Parameters, conversation: Conversation)
     )
 
 
-def _name(task: Task) -> str:
-    part = f" (part {task.part + 1})" if task.part else ""
-    return f"TimeFrame {task.time_frame}{part}"
-
-
 def _cause(frames: Frames) -> Cause:
     if frames.images:
         return Cause.REFUSED
     return Cause.UNREADABLE_VIDEO if frames.group is None else Cause.UNREADABLE_FRAMES
-
-
-def _unread(frames: Frames) -> CaptionWarning:
-    times = ", ".join(str(ms) for ms in frames.unread)
-    said = f" (the decoder said: {frames.trouble})" if frames.trouble else ""
-    return CaptionWarning(
-        f"TimeFrame {frames.task.time_frame}: no picture can be read at {times} ms of {frames.task.document}; "
-        f"left out. The file may be shorter than its annotations say, truncated or damaged{said}.",
-        Cause.UNREADABLE_FRAMES,
-        [frames.task.time_frame],
-    )

@@ -101,12 +101,10 @@ class VideoCache:
         """Lease the file of a URL; returns its key and where it is."""
         with opened(url) as (system, name):
             info = system.info(name)
-        size = int(info.get("size") or 0)
-        if size > self.limit:
-            raise OSError(
-                f"it has {size / 1024**3:.1f} GiB, more than the {self.limit / 1024**3:g} that there is room for. The "
-                "operator can make more (--video-cache-gib)"
-            )
+        size = None if info.get("size") is None else int(info["size"])
+        room = self.limit if size is None else size  # it may turn out to have as much
+        if room > self.limit:
+            raise OSError(self._too_large(f"{room / 1024**3:.1f} GiB, "))
         key = f"{url} {info}"  # whatever else it tells changes when it does
         with self._changed:
             file = self._files.setdefault(key, _File())
@@ -120,9 +118,9 @@ class VideoCache:
             file.urgent = not waits
         try:
             with self._changed:
-                self._changed.wait_for(lambda: self._make_room(size) or file.urgent)
-                file.size = size
-            path = self._download(url)
+                self._changed.wait_for(lambda: self._make_room(room) or file.urgent)
+                file.size = room
+            path = self._download(url, size)
         except BaseException:
             with self._changed:
                 del self._files[key]
@@ -150,19 +148,35 @@ class VideoCache:
         self._make_room(0)
         self._changed.notify_all()
 
-    def _download(self, url: Url) -> Path:
+    def _too_large(self, size: str = "") -> str:
+        room = f"{self.limit / 1024**3:g} GiB"
+        return (
+            f"it has {size}more than the {room} that there is room for. The operator can make more (--video-cache-gib)"
+        )
+
+    def _download(self, url: Url, size: int | None) -> Path:
         """
         Fetch a file.
 
-        :raises OSError: if it can't be had
+        :param size: bytes that its server says it has
+        :raises OSError: if it can't be had, or turns out to be larger than it may be
         :raises DiskFull: if it can't be written
         """
         with self._changed:
             self._numbers += 1
             path = self._own_folder() / f"{self._numbers}{PurePosixPath(url.name).suffix}"
+        from fsspec import Callback
+
+        def watch(_: int | None, fetched: int) -> None:
+            if size is None and fetched > self.limit:
+                raise OSError(self._too_large())
+            if size is not None and fetched > size:
+                raise OSError(f"its server sends more than the {size} bytes that it said")
+
         try:
             with opened(url) as (system, name):
-                system.get_file(name, str(path))
+                system.get_file(name, str(path), callback=Callback(hooks={"watch": watch}))
+                watch(None, path.stat().st_size)  # not every system tells while it is at it
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno in _NO_ROOM:

@@ -1,6 +1,7 @@
 """The TimeFrames of a MMIF to the prompts of a call. Decodes nothing."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from captioning.parameters import Parameters
 from captioning.places import ANYWHERE, ForbiddenPlace, Places
 from captioning.videos import locate, rate_of
 from captioning.warning import CaptionWarning, Cause
+from sampling.source import VideoError
 from sampling.timepoints import Instant, Segment, instants
+
+_MOST_MS = 2**40  # 34 years: a time that is still one of 64 bits in the ticks of any video
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,19 @@ def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE, fetch: F
     if not videos:
         raise ValueError("The input MMIF has no VideoDocument; this app captions TimeFrames of videos.")
     located = functools.partial(_located, places=places, fetch=fetch)
+    rates = _Rates()
     made = Plan()
     missing: dict[tuple[str, Cause], list[str]] = {}
     for time_frame in _selected(mmif, parameters.labels, made):
         try:
-            task = _task(mmif, time_frame, parameters, videos, located)
+            task = _task(mmif, time_frame, parameters, videos, located, rates)
         except _NotAVideo:
             continue
         except (ValueError, KeyError, TypeError) as error:
             made.failures += 1
             made.warnings.append(not_captioned([time_frame.id], f"{_text(error)}.", Cause.UNUSABLE_TIME_FRAME))
             continue
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, VideoError) as error:
             cause = Cause.FORBIDDEN_PLACE if isinstance(error, ForbiddenPlace) else Cause.UNREADABLE_VIDEO
             missing.setdefault((str(error), cause), []).append(time_frame.id)
             continue
@@ -110,6 +115,25 @@ class _NotAVideo(Exception):
     pass
 
 
+class _Rates:
+    """The frame rates of videos, or why there is none, looked up once: it may take to open the file."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, float | Exception] = {}
+
+    def of(self, document: Document, path: Path) -> float:
+        """As :func:`captioning.videos.rate_of`."""
+        if document.id not in self._known:
+            try:
+                self._known[document.id] = rate_of(document, path)
+            except (ValueError, OSError, RuntimeError, VideoError) as error:
+                self._known[document.id] = error
+        known = self._known[document.id]
+        if isinstance(known, Exception):
+            raise known
+        return known
+
+
 def _selected(mmif: Mmif, labels: frozenset[str], made: Plan) -> Iterator[Annotation]:
     found: set[str] = set()
     any_matched = False
@@ -117,7 +141,12 @@ def _selected(mmif: Mmif, labels: frozenset[str], made: Plan) -> Iterator[Annota
         for time_frame in view.get_annotations(AnnotationTypes.TimeFrame):
             label = time_frame.get_property("label")
             found.add(str(label))
-            if not labels or label in labels:
+            if labels and not isinstance(label, str | None):
+                odd = not_captioned(
+                    [time_frame.id], "its label is no text, as tfLabels are.", Cause.UNUSABLE_TIME_FRAME
+                )
+                made.warnings.append(odd)
+            elif not labels or label in labels:
                 any_matched = True
                 yield time_frame
     if not any_matched:
@@ -137,23 +166,30 @@ def _task(
     parameters: Parameters,
     videos: dict[str, Document],
     located: Callable[[Document], Path],
+    rates: _Rates,
 ) -> Task:
     points = {name: _time_points(mmif, time_frame, name) for name in ("representatives", "targets")}
     document = _document(mmif, time_frame, points["targets"] + points["representatives"], videos)
     path = located(document)
 
     def frame_rate() -> float:
-        return rate_of(document, path)
+        return rates.of(document, path)
 
     def in_ms(value: Any, unit: str) -> int:
         # The SDK asks for the frame rate whatever the unit is, and opens the video for it.
         rate = frame_rate() if unit.startswith("f") else 0.0
-        return round(float(convert(value, unit, "ms", rate)))
+        try:
+            ms = float(convert(value, unit, "ms", rate))
+        except (TypeError, OverflowError):
+            ms = math.nan
+        if not abs(ms) <= _MOST_MS:
+            raise ValueError(f"{value} is no time in {unit} that a video could have")
+        return round(ms)
 
     segment = Segment(
         representatives=_instants(points["representatives"], in_ms),
         targets=_instants(points["targets"], in_ms),
-        interval=_interval(time_frame, in_ms),
+        interval=_interval(mmif, time_frame, in_ms),
     )
     chosen = instants(segment, parameters.sampling_mode, frame_rate)
     return Task(time_frame.id, document.id, path, chosen, segment.span)
@@ -172,7 +208,8 @@ def _time_points(mmif: Mmif, time_frame: Annotation, name: str) -> list[Annotati
 
 
 def _resolve(mmif: Mmif, time_frame: Annotation, id_: str) -> Annotation:
-    for candidate in (id_, f"{time_frame.parent}:{id_}"):
+    view = time_frame.id.partition(":")[0]  # mmif-python's own way fails where an id has another colon
+    for candidate in (id_, f"{view}:{id_}"):
         try:
             found = mmif[candidate]
         except KeyError:
@@ -198,11 +235,18 @@ def _instants(points: list[Annotation], in_ms: Callable[[Any, str], int]) -> tup
     return tuple(Instant(in_ms(point.get_property("timePoint"), _unit(point)), point.id) for point in points)
 
 
-def _interval(time_frame: Annotation, in_ms: Callable[[Any, str], int]) -> tuple[int, int] | None:
-    start, end = time_frame.get_property("start"), time_frame.get_property("end")
+def _interval(mmif: Mmif, annotation: Annotation, in_ms: Callable[[Any, str], int]) -> tuple[int, int] | None:
+    # By its own properties: mmif-python adds a start and an end to what has targets, and these in the targets' unit.
+    own = annotation.properties
+    if "targets" in own:
+        targets = [_resolve(mmif, annotation, id_) for id_ in own["targets"] or []]
+        inner = [interval for target in targets if (interval := _interval(mmif, target, in_ms)) is not None]
+        return (min(start for start, _ in inner), max(end for _, end in inner)) if inner else None
+    first, last = ("timePoint", "timePoint") if "timePoint" in own else ("start", "end")
+    start, end = annotation.get_property(first), annotation.get_property(last)
     if start is None or end is None:
         return None
-    return in_ms(start, _unit(time_frame)), in_ms(end, _unit(time_frame))
+    return in_ms(start, _unit(annotation)), in_ms(end, _unit(annotation))
 
 
 def _unit(annotation: Annotation) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WEB = ("http", "https")
 _SILENCE_SECONDS = 60  # of a web server, after which it is taken to be gone; a long file may take its time
+_GONE = (404, 410)  # HTTP's status where there is nothing; with all others, there may be
+_NONE = "there is no such file there"
 
 
 @dataclass(frozen=True, order=True)
@@ -116,15 +118,32 @@ def opened(url: Url) -> "Iterator[tuple[AbstractFileSystem, str]]":
         options = kind._get_kwargs_from_urls(url.text)
         yield kind(**options, **_patience(url)), str(kind._strip_protocol(url.text))
     except FileNotFoundError as error:
-        raise FileNotFoundError("there is no such file there") from error
+        raise _absence(url, error) from error
     except TimeoutError as error:  # some say nothing
-        raise TimeoutError(str(error) or "its server fell silent") from error
+        raise _failure(error) from error
     except OSError:
         raise
     except ImportError as error:
         raise OSError(f"{url.scheme}:// can't be read: {error}") from error
     except Exception as error:  # each system has its own
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise _failure(error) from error
+
+
+def _absence(url: Url, error: FileNotFoundError) -> OSError:
+    """Say why a file is not to be had; of a web server's, fsspec says of whatever it was that it is not there."""
+    cause = error.__cause__ if url.on_web else None
+    return _failure(cause) if isinstance(cause, Exception) else FileNotFoundError(_NONE)
+
+
+def _failure(error: Exception) -> OSError:
+    status = getattr(error, "status", None)
+    if status in _GONE:
+        return FileNotFoundError(_NONE)
+    if isinstance(status, int):  # its own words have the whole URL, signature and all
+        return OSError(f"its server answers {status} {getattr(error, 'message', '')}".rstrip())
+    if isinstance(error, TimeoutError):
+        return TimeoutError(str(error) or "its server fell silent")
+    return OSError(str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
 
 
 def _patience(url: Url) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The file behind a VideoDocument."""
 
+import math
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -9,8 +10,9 @@ from mmif.serialize.annotation import discovered_docloc_plugins
 from mmif.utils.video_document_helper import get_framerate
 
 from captioning.fetching import Fetch
-from captioning.places import ANYWHERE, Places
+from captioning.places import ANYWHERE, ForbiddenPlace, Places
 from captioning.urls import Url
+from sampling.source import Source
 
 
 def locate(document: Document, places: Places = ANYWHERE, fetch: Fetch | None = None) -> Path:
@@ -30,11 +32,17 @@ def locate(document: Document, places: Places = ANYWHERE, fetch: Fetch | None = 
     if fetch is not None and not local and not _has_plugin(url := Url(document.location)):
         return _fetched(document, url, places, fetch)
     path = str(document.location_path())
-    for candidate in (path, unquote(path)):
-        file = places.check_path(candidate) if local else Path(candidate)
+    refused: ForbiddenPlace | None = None
+    for candidate in dict.fromkeys((path, unquote(path))):
+        try:
+            file = places.check_path(candidate) if local else Path(candidate)
+        except ForbiddenPlace as error:  # the name of an allowed folder may be percent-encoded, too
+            refused = error
+            continue
         if file.is_file():
             return file
-    raise FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
+        refused = None
+    raise refused or FileNotFoundError(f"there is no file {path}, where {document.id} should be.")
 
 
 def _has_plugin(url: Url) -> bool:
@@ -56,9 +64,22 @@ def _fetched(document: Document, url: Url, places: Places, fetch: Fetch) -> Path
 
 
 def rate_of(document: Document, path: Path) -> float:
-    """Return the frames per second that the document tells, or its file at ``path``."""
+    """
+    Return the frames per second that the document tells, or an earlier app of it, or its file at ``path``.
+
+    :raises ValueError: if that is no rate
+    :raises VideoError: if the file can't be opened
+    """
+    Source(path).close()  # which refuses what the SDK would follow to other files
     # Through a copy: where the SDK has to open the video, it writes what it learns into the document it is given, and
     # from there into the output.
     copy = Document(document.serialize())
+    copy._props_ephemeral.update(document._props_ephemeral)  # what earlier apps recorded; the text has none of it
     copy.location = f"file://{path}"  # as it is: the SDK takes percent signs literally
-    return float(get_framerate(copy))
+    try:
+        rate = float(get_framerate(copy))
+    except TypeError:  # the SDK rounds what is recorded, whatever it is
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"the input, or the file, tells no frame rate of {document.id} that can be used; see its fps")
+    return rate

@@ -128,6 +128,32 @@ class Answering:
 
         :raises PromptRefused: if there is none
         """
+        return self._context.fit(
+            self._text(request),
+            [image.size for image in request.images],
+            self._room(request),
+            longest_edge=self._context.tile_edge if request.clip else request.longest_edge,
+            overflow=request.overflow,
+            answers=len(request.turns),
+        )
+
+    def check_frames(self, request: Request, frames: int) -> None:
+        """
+        See whether a request could have so many frames, before they are read.
+
+        :param request: the same with two frames, of any size
+        :raises PromptRefused: if it could not
+        """
+        self._context.check_frames(
+            self._text(request),
+            frames,
+            self._room(request),
+            wanted_edge=self._context.tile_edge if request.clip else request.longest_edge,
+            answers=len(request.turns),
+        )
+
+    def _text(self, request: Request) -> Callable[[int], str]:
+        """Make what makes the text of a request for a number of its frames, replies still to come left empty."""
         before_replies = [
             {**message, "content": "" if message["content"] is None else message["content"]}
             for message in request.turns[-1]
@@ -137,14 +163,7 @@ class Answering:
             clip = request.clip.last(frames) if request.clip else None
             return chat_text(self._processor, with_frames(before_replies, frames), clip)
 
-        return self._context.fit(
-            text,
-            [image.size for image in request.images],
-            self._room(request),
-            longest_edge=self._context.tile_edge if request.clip else request.longest_edge,
-            overflow=request.overflow,
-            answers=len(request.turns),
-        )
+        return text
 
     def _room(self, request: Request) -> int:
         """Tokens that each reply to a request may need."""

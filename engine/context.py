@@ -21,6 +21,7 @@ USUAL_ANSWER = 200
 
 _TEXTS_KEPT = 32  # whose tokens are known
 _LONGEST_TOKEN = 16  # characters that a token of a text may have on average, several times what languages need
+_NO_ROOM = "Its text leaves no room: shorten prompt and systemPrompt, or lower maxNewTokens."
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,36 @@ class Context:
                 return Fit(edge, wanted, kept, max_new_tokens, tokens)
         raise PromptRefused(self._refusal(text, sizes, wanted, edges[-1], answers, max(answer, 1)))
 
+    def check_frames(
+        self, text: Callable[[int], str], frames: int, max_new_tokens: int, *, wanted_edge: int = 0, answers: int = 1
+    ) -> None:
+        """
+        See whether a prompt could take so many frames, of whatever size, each in one tile. :meth:`fit` goes on from
+        there, with frames that have been read.
+
+        :param text: makes the chat text for one frame, and for two; as for :meth:`fit`
+        :param wanted_edge: px that the frames are to have if that fits; 0 is the model's own
+        :raises PromptRefused: if it could not, with the number that it could take
+        """
+        tile = self.frame_tokens((self.tile_edge, self.tile_edge), self.tile_edge)
+        if frames * tile <= self.length:
+            return
+        one, two = (self.tokens(text(count)) for count in (1, 2))
+        each, words = two - one + tile - 1, one - (two - one)
+        room = (self.length - words - each) // answers
+        answer = max(1, max_new_tokens if max_new_tokens <= room else min(room, USUAL_ANSWER))
+        fitting = max(0, self.length - words - answers * answer) // each
+        needed = words + frames * each + answers * answer
+        said = (
+            f"The prompt is too long: {needed} tokens or more with its {frames} frames at {self.tile_edge} px and "
+            f"{answers * answer} for the answer, of {self.length} that the model takes."
+        )
+        if not fitting:
+            raise PromptRefused(f"{said} {_NO_ROOM}")
+        wanted = wanted_edge or self.own_edge
+        more = f", to fewer to keep {wanted} px" if wanted > self.tile_edge else ""
+        raise PromptRefused(f"{said} {_in_parts(fitting)}{more}.")
+
     def processor_kwargs(self, longest_edge: int) -> dict[str, Any]:
         """Return what a prompt tells vLLM of a longest edge in px: nothing for the model's own."""
         if longest_edge == self.own_edge:
@@ -194,8 +225,8 @@ class Context:
         )
         fitting = self._frames_that_fit(text, sizes, least, answers * answer)
         if not fitting:
-            return f"{said} Its text leaves no room: shorten prompt and systemPrompt, or lower maxNewTokens."
-        said += f" Set maxImagesPerPrompt to {fitting} or less to have it captioned in parts"
+            return f"{said} {_NO_ROOM}"
+        said += f" {_in_parts(fitting)}"
         if whole := self._frames_that_fit(text, sizes, wanted, answers * answer) if wanted > least else 0:
             return f"{said}, to {whole} or less to keep {wanted} px."
         if least > self.tile_edge:
@@ -213,3 +244,7 @@ class Context:
             else:
                 high = middle - 1
         return low
+
+
+def _in_parts(fitting: int) -> str:
+    return f"Set maxImagesPerPrompt to {fitting} or less to have it captioned in parts"

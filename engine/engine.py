@@ -72,6 +72,7 @@ class Engine:
         self._start_lock = threading.Lock()
         self._folder: Path
         self._processor: Any
+        self._answering: Answering
         self._watch_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread
@@ -112,6 +113,15 @@ class Engine:
         :param background: its prompts wait for those of all other calls, but for a small share
         """
         return EngineCall(self._submit, background)
+
+    def check_frames(self, request: Request, frames: int) -> None:
+        """
+        See whether a request could have so many frames, before they are read. The engine has to be started.
+
+        :param request: the same with two frames, of any size
+        :raises PromptRefused: if it could not, with the number that it could have
+        """
+        self._answering.check_frames(request, frames)
 
     def submit(self, request: Request) -> "Future[Completion]":
         """
@@ -210,7 +220,7 @@ class Engine:
         await asyncio.to_thread(generation.build)
         self.context_length = generation.context_length
         self.context = Context(self._processor, self.context_length)
-        answering = Answering(self._processor, self.context)
+        answering = self._answering = Answering(self._processor, self.context)
         await asyncio.wait_for(answering.warm_up(generation), _WARM_UP_SECONDS)
         self._prompts.set_going(generation, answering)
 

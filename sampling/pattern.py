@@ -16,6 +16,9 @@ MOST_PARTS_ENDLESS = 20
 
 # ECMA-262's, which JSON Schema means; a digit of another script is none, though Python and Rust take it for one.
 _CLASSES = {"CATEGORY_DIGIT": "0-9", "CATEGORY_WORD": "A-Za-z0-9_", "CATEGORY_SPACE": r"\t\n\x0B\x0C\r\x20\u{A0}"}
+_DIFFER = (
+    r"has \D, \W or \S, or \d, \w or \s within [^...], on which readers of patterns differ; write [^0-9] or the like"
+)
 _ANY = r"[^\n\r\u{2028}\u{2029}]"
 
 
@@ -83,6 +86,8 @@ class _Writer:
         if kind == "ANY":
             return _ANY
         if kind == "IN":
+            if str(value[0][0]) == "NEGATE" and any(str(kind) == "CATEGORY" for kind, _ in value):
+                raise PatternRefused(_DIFFER)
             return f"[{''.join(self._member(str(kind), value) for kind, value in value)}]"
         if kind == "BRANCH":
             return "(?:" + "|".join(self.sequence(branch, times, within) for branch in value[1]) + ")"
@@ -111,7 +116,7 @@ class _Writer:
             return f"{_character(value[0])}-{_character(value[1])}"
         if str(value) in _CLASSES:
             return _CLASSES[str(value)]
-        raise PatternRefused(r"has \D, \W or \S, on which readers of patterns differ; write [^0-9] or the like")
+        raise PatternRefused(_DIFFER)
 
 
 def _character(code: int) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from sampling.pattern import PatternRefused, enforceable, parts_of
+from sampling.references import find, without_references
 
 MOST_CHARACTERS = 20_000  # of a schema's text
 MOST_LEVELS = 10  # of objects and arrays within one another
@@ -121,12 +122,14 @@ def _schema(text: str) -> Schema:
     # The space is the one that the chat template writes before an answer, so that the first token is a usual one.
     grammar = f'start: " " json\njson: %json {json.dumps({"x-guidance": separators, **enforced})}\n'
     _check_grammar(grammar)
+    _validator(text)  # here, and not when the first reply is there, should it have none
     return Schema(text, grammar)
 
 
 @functools.lru_cache(maxsize=64)
 def _validator(text: str) -> Any:
-    return Draft202012Validator(json.loads(text))
+    root = json.loads(text)
+    return Draft202012Validator(without_references(root, root, _NOTES))
 
 
 def _check_grammar(grammar: str) -> None:
@@ -192,16 +195,15 @@ class _Reader:
 
     def _reference(self, said: dict[str, Any], place: tuple[str, ...], level: int, times: int) -> dict[str, Any]:
         _alone(said, "$ref", place)
-        reference, found = said["$ref"], self._root
+        reference = said["$ref"]
         if not isinstance(reference, str) or not reference.startswith("#/"):
             raise SchemaRefused((*place, "$ref"), 'must point into this schema, as in "#/$defs/name".')
         if reference in self._following:
             raise SchemaRefused((*place, "$ref"), "refers to what it is itself a part of; replies need an end.")
-        steps = tuple(step.replace("~1", "/").replace("~0", "~") for step in reference[2:].split("/"))
-        for step in steps:
-            if not isinstance(found, dict) or step not in found:
-                raise SchemaRefused((*place, "$ref"), f"points to {reference}, which is not there.")
-            found = found[step]
+        try:
+            steps, found = find(reference, self._root)
+        except LookupError:
+            raise SchemaRefused((*place, "$ref"), f"points to {reference}, which is not there.") from None
         self._following.append(reference)
         read = self.read(found, steps, level, times)
         self._following.pop()

@@ -16,6 +16,15 @@ from sampling.pixels import Converter
 INDEXED = frozenset({"mov", "matroska"})
 REPEATABLE = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg2video", "mpeg4", "mjpeg", "prores"})
 
+# What a file may be. FFmpeg opens playlists and the like (hls, concat, dash, imf, sdp, image2, mlv), too, and whatever
+# files or hosts these name, so that a file in a place that may be read would lead to places that may not.
+CONTAINERS = (
+    "mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "mxf", "asf", "flv", "live_flv", "ogg", "dv", "gxf", "lxf",
+    "nut", "ivf", "rm", "wtv", "nsv", "nuv", "ty", "pva", "swf", "roq", "smk", "bink", "flic", "film_cpk", "dhav",
+    "h261", "h263", "h264", "hevc", "vvc", "av1", "obu", "m4v", "vc1", "vc1test", "mjpeg", "dirac", "dnxhd",
+    "cavsvideo", "yuv4mpegpipe", "gif", "apng", "wav",  # one of sound is told that it has no video
+)  # fmt: skip
+
 
 class VideoError(Exception):
     """
@@ -57,13 +66,18 @@ class Source:
     :param path: the file
     :param threads: decoding threads for H.264; ``None`` leaves PyAV's own setting, as do other codecs, whose decoders
         may raise other errors with other threads
-    :raises VideoError: if the file cannot be opened or holds no video
+    :raises VideoError: if the file cannot be opened, holds no video, or is a list of other files
     """
 
     def __init__(self, path: str | PathLike[str], threads: int | None = None) -> None:
         self.path = fspath(path)
         try:
-            self.container = av.open(self.path)
+            self.container = av.open(self.path, container_options={"format_whitelist": ",".join(CONTAINERS)})
+        except av.error.ArgumentError as error:  # before FFmpeg has looked at more of the file than what it is
+            raise VideoError(
+                self.path,
+                "it is a playlist, or in no container that is read here; let the document name the video itself",
+            ) from error
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(self.path, f"{type(error).__name__}: {error}") from error
         try:

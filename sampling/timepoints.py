@@ -1,5 +1,6 @@
 """TimeFrame and sampling mode to the instants to look at. Opens no video."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,8 @@ from typing import Literal
 from mmif.utils.video_document_helper import sample_timepoints
 
 Mode = Literal["representatives", "single", "all"]
+
+MOST_FRAMES = 2_000_000  # of an interval that is sampled frame by frame: 18 hours; more would fill the memory by itself
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def instants(segment: Segment, mode: Mode, frame_rate: Callable[[], float]) -> t
 
     :param frame_rate: frames per second of the video; asked only to sample an interval frame by frame
     :returns: the instants in frame order; none in mode ``representatives`` if the segment has no representatives
-    :raises ValueError: if the segment says nothing about time that ``mode`` can use
+    :raises ValueError: if the segment says nothing about time that ``mode`` can use, or is longer than any video
     """
     if mode == "representatives":
         return segment.representatives
@@ -60,7 +63,12 @@ def instants(segment: Segment, mode: Mode, frame_rate: Callable[[], float]) -> t
         return segment.targets
     if segment.interval is not None:
         start, end = segment.interval
-        return tuple(Instant(ms) for ms in sample_timepoints(start, end, 1000 / frame_rate()))
+        step = 1000 / frame_rate()
+        if (frames := math.ceil((end - start) / step)) > MOST_FRAMES:
+            raise ValueError(
+                f"it has {frames} frames; {MOST_FRAMES} are the most. Shorten it, or set another tfSamplingMode"
+            )
+        return tuple(Instant(ms) for ms in sample_timepoints(start, end, step))
     if segment.representatives:
         return segment.representatives
     raise ValueError("it has neither targets nor representatives nor start and end")

@@ -1,10 +1,11 @@
 """Videos by URL, fetched to a disk with a bound."""
 
+import contextlib
 import errno
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,51 @@ def test_what_there_is_no_room_for_at_all(tmp_path: Path) -> None:
     assert there(tmp_path) == set()
 
 
+@pytest.fixture
+def of_unknown_size() -> Iterator[Url]:
+    """A video of 20 MiB, whose web server doesn't say how large it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(bytes(20 * 1024**2))
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Url(f"http://127.0.0.1:{server.server_port}/a.mp4")
+        server.shutdown()
+
+
+def test_a_video_of_unknown_size_is_no_larger_than_the_room(tmp_path: Path, of_unknown_size: Url) -> None:
+    cache = VideoCache(10 * 1024**2, tmp_path)
+    with pytest.raises(OSError, match=r"more than the 0\.0.* GiB that there is room for.*--video-cache-gib"):
+        _hold(cache, of_unknown_size)
+    assert (there(tmp_path), cache.held) == (set(), 0)
+    larger = VideoCache(30 * 1024**2, tmp_path)
+    _hold(larger, A)
+    _hold(larger, of_unknown_size)
+    assert larger.held == 20 * 1024**2  # what was there had to go, since it could have been 30
+    _hold(larger, A)
+    assert larger.held == 20 * 1024**2 + 4
+
+
+def test_a_video_that_has_more_than_its_server_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *given, **more: {"size": 3, "type": "file"})
+    with pytest.raises(OSError, match="its server sends more than the 3 bytes that it said"):
+        _hold(VideoCache(100, tmp_path), A)
+    assert there(tmp_path) == set()
+
+
 def test_a_full_disk_is_not_the_video_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Any, name: str, target: str) -> None:
+    def fail(self: Any, name: str, target: str, **more: Any) -> None:
         Path(target).write_bytes(b"a")
         raise OSError(errno.ENOSPC, "No space left on device")
 

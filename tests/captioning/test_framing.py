@@ -7,8 +7,9 @@ import pytest
 from mmif import Mmif
 from PIL import Image
 
-from captioning.call import _request, fit_notes
+from captioning.call import _request
 from captioning.frames import Frames
+from captioning.notes import fit_notes
 from captioning.parameters import Framing, Parameters
 from captioning.plan import Task, plan
 from demo.annotations import interval_mmif, swt_mmif

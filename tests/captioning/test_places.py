@@ -33,6 +33,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (base / "media" / "circle.mp4").symlink_to(base / "media" / "circle.mp4")
     (base / "media" / "inner.mp4").symlink_to(base / "media" / "in.mp4")
     (base / "way").symlink_to(base / "media")
+    (base / "my archive").mkdir()
+    (base / "my archive" / "in.mp4").write_bytes(b"video")
     return base
 
 
@@ -56,6 +58,15 @@ def located(location: str, places: Places) -> Path:
 )
 def test_inside(folders: Path, location: str, file: str) -> None:
     assert located(location.format(folders), Places([folders / "media"])) == folders / file
+
+
+def test_a_folder_whose_name_is_percent_encoded(folders: Path) -> None:
+    places = Places([folders / "my archive"])
+    assert located(f"file://{folders}/my%20archive/in.mp4", places) == folders / "my archive/in.mp4"
+    with pytest.raises(FileNotFoundError, match="there is no file .*/my%20archive/none.mp4"):
+        located(f"file://{folders}/my%20archive/none.mp4", places)
+    with pytest.raises(ForbiddenPlace):
+        located(f"file://{folders}/my%20archive/%2e%2e/secret/out.mp4", places)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """TimeFrames of every shape become the same prompts."""
 
 import json
+import math
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -205,6 +207,122 @@ def test_percent_encoded_locations(short: Broadcast) -> None:
     mmif["d1"].location = short.path.as_uri()
     assert "%20" in mmif["d1"].location
     assert [task.path for task in planned(mmif).tasks] == [short.path] * 3
+
+
+@pytest.mark.parametrize("unit", ["seconds", "frames"])
+def test_targets_in_another_unit_say_when_a_timeframe_begins_and_ends(short: Broadcast, unit: Any) -> None:
+    whole = json.loads(interval_mmif(short, labels=[]))
+    whole["documents"][0]["properties"]["fps"] = 25
+    whole["views"][0]["metadata"]["contains"] |= {str(AnnotationTypes.TimePoint): {"timeUnit": unit, "document": "d1"}}
+    times = {"tp_1": 1.0, "tp_2": 5.0, "tp_3": 3.0}
+    whole["views"][0]["metadata"]["contains"][str(AnnotationTypes.TimeFrame)] = {"document": "d1"}
+    whole["views"][0]["annotations"] = [
+        _annotation(AnnotationTypes.TimePoint, id=id_, timePoint=time if unit == "seconds" else int(time * 25))
+        for id_, time in times.items()
+    ] + [
+        _annotation(AnnotationTypes.TimeFrame, id="tf_1", targets=list(times)),
+        _annotation(AnnotationTypes.TimeFrame, id="tf_2", targets=["tf_1"]),
+        _annotation(AnnotationTypes.TimeFrame, id="tf_3", targets=[]),
+    ]
+    made = planned(Mmif(whole), tfSamplingMode="single")
+    assert points(made) == [[(3000, None)], [(3000, None)]]
+    assert [task.span for task in made.tasks] == [(1000, 5000)] * 2
+    ((_, text),) = said(made)
+    assert text.startswith("TimeFrame v_0:tf_3 was not captioned: it has neither representatives nor start and end")
+
+
+def _annotation(at_type: Any, **properties: Any) -> dict[str, Any]:
+    return {"@type": str(at_type), "properties": properties}
+
+
+@pytest.mark.parametrize(
+    ("odd", "cause"),
+    [
+        ({"start": 0, "end": math.inf}, "inf is no time in milliseconds that a video could have"),
+        ({"start": 0, "end": 1e300, "timeUnit": "seconds"}, "1e+300 is no time in seconds that a video could have"),
+        ({"start": "a", "end": 5, "timeUnit": "seconds"}, "a is no time in seconds"),
+        ({"start": 0, "end": math.nan}, "nan is no time"),
+        ({"start": 0, "end": 5, "timeUnit": "fortnights"}, "Not supported time unit: fortnights"),
+        ({"start": 0, "end": 2**39}, "it has 16476181743 frames; 2000000 are the most. Shorten it"),
+    ],
+)
+def test_an_odd_timeframe_costs_itself_alone(short: Broadcast, odd: dict[str, Any], cause: str) -> None:
+    whole = json.loads(interval_mmif(short, labels=["slate"]))
+    whole["views"][0]["annotations"].append(_annotation(AnnotationTypes.TimeFrame, id="tf_9", document="d1"))
+    whole["views"][0]["annotations"][-1]["properties"] |= odd
+    made = planned(Mmif(whole), tfSamplingMode="all")
+    assert [task.time_frame for task in made.tasks] == ["v_0:tf_1"]
+    ((_, text),) = said(made)
+    assert text.startswith(f"TimeFrame v_0:tf_9 was not captioned: {cause}")
+
+
+@pytest.mark.parametrize("rate", [0, -25, "fast", 1e999])
+def test_a_video_of_no_rate_costs_those_who_need_it(short: Broadcast, rate: Any) -> None:
+    whole = json.loads(interval_mmif(short, labels=["slate"]))
+    whole["documents"][0]["properties"]["fps"] = rate
+    whole["views"][0]["annotations"].append(
+        _annotation(AnnotationTypes.TimeFrame, id="tf_9", document="d1", start=9, end=12, timeUnit="frames")
+    )
+    made = planned(Mmif(whole), tfSamplingMode="single")
+    assert [task.time_frame for task in made.tasks] == ["v_0:tf_1"]
+    ((_, text),) = said(made)
+    assert text.startswith("TimeFrame v_0:tf_9 was not captioned: the input, or the file, tells no frame rate of d1")
+
+
+def test_a_label_that_is_no_text_is_none_of_those_asked_for(short: Broadcast) -> None:
+    mmif = Mmif(swt_mmif(short))
+    mmif["v_1:tf_2"].add_property("label", ["slate"])
+    made = planned(mmif, tfLabels=["bars", "slate"])
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf_1"]
+    assert said(made) == [
+        (
+            Cause.UNUSABLE_TIME_FRAME,
+            "TimeFrame v_1:tf_2 was not captioned: its label is no text, as tfLabels are.",
+        )
+    ]
+    assert len(planned(mmif).tasks) == 3
+
+
+def test_ids_with_another_colon(short: Broadcast) -> None:
+    whole = json.loads(swt_mmif(short, representatives=1).replace("v_1:tf_", "v_1:tf:").replace("v_0:tp_", "v_0:tp:"))
+    made = planned(Mmif(whole), tfSamplingMode="all", tfLabels=["slate"])
+    assert points(made) == [[(2500, "v_0:tp:3"), (3500, "v_0:tp:4")]]
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf:2"]
+
+
+def test_the_rate_that_an_earlier_app_recorded_counts(short: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(interval_mmif(short, labels=["slate"]))
+    whole["views"][0]["annotations"][0]["properties"] |= {"timeUnit": "frames", "start": 30, "end": 31}
+    earlier = Mmif(whole)
+    assert [task.instants[0].ms for task in planned(earlier, tfSamplingMode="single").tasks] == [(1001 + 1034) // 2]
+    view = json.loads(earlier.serialize())["views"][0] | {"id": "v_9"}
+    view["metadata"]["contains"] = {str(AnnotationTypes.Annotation): {}}
+    view["annotations"] = [_annotation(AnnotationTypes.Annotation, id="a_1", document="d1", fps=25)]
+    whole["views"].append(view)
+    assert [task.instants[0].ms for task in planned(Mmif(whole), tfSamplingMode="single").tasks] == [(1200 + 1240) // 2]
+
+
+def test_the_rate_of_a_video_is_looked_up_once(short: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def rate(document: Any, path: Any) -> float:
+        asked.append(document.id)
+        return 30.0
+
+    monkeypatch.setattr("captioning.plan.rate_of", rate)
+    assert len(planned(interval_mmif(short, unit="frames"), tfSamplingMode="all").tasks) == 3
+    assert asked == ["d1"]
+
+
+def test_a_playlist_is_not_asked_for_its_rate_either(short: Broadcast, tmp_path: Path) -> None:
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n{short.path}\n#EXT-X-ENDLIST\n")
+    mmif = Mmif(interval_mmif(short, unit="frames", labels=["slate"]))
+    mmif["d1"].location = f"file://{playlist}"
+    made = planned(mmif, tfSamplingMode="single")
+    ((cause, text),) = said(made)
+    assert (made.tasks, cause) == ([], Cause.UNREADABLE_VIDEO)
+    assert "it is a playlist" in text
 
 
 def test_the_input_documents_gain_nothing(short: Broadcast) -> None:

@@ -15,6 +15,7 @@ from captioning.running import RunningCall
 from captioning.warning import Cause
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast, Segment, render
+from engine.errors import PromptRefused
 from engine.request import Completion, Request
 from metadata import appmetadata
 from sampling.video import ByteBudget
@@ -45,12 +46,25 @@ class Counting:
     def cancel(self) -> None:
         pass
 
+    def check_frames(self, request: Request, frames: int) -> None:
+        assert len(request.images) == 2
+        if frames > 30:
+            raise PromptRefused(f"{frames} frames are too many.")
 
-def asked(mmif: Mmif, engine: Counting, **refined: Any) -> Outcome:
+
+def asked(mmif: Mmif, engine: Counting, budget: ByteBudget | None = None, **refined: Any) -> Outcome:
     defaults = {p.name: p.default for p in appmetadata().parameters}
     parameters = Parameters.of(defaults | {"prompt": ["?"], "tfSamplingMode": "all"} | refined)
     work = Work(plan(mmif, parameters), parameters, lambda frames: [[{"role": "user", "content": f"{frames}"}]])
-    (outcome,) = run([work], engine, ByteBudget(), lambda done, total: None, RunningCall(), window=1)
+    (outcome,) = run(
+        [work],
+        engine,
+        budget or ByteBudget(),
+        lambda *_: None,
+        RunningCall(),
+        window=1,
+        check_frames=engine.check_frames,
+    )
     return outcome
 
 
@@ -82,7 +96,12 @@ def test_a_timeframe_beyond_the_end_has_no_caption(short: Broadcast) -> None:
     mmif["v_1:tf_1"].add_property("targets", [late.id])
     outcome = asked(mmif, engine)
     assert (engine.frames, outcome.captions) == ([], [])
-    assert {warning.cause for warning in outcome.warnings} == {Cause.UNREADABLE_FRAMES}
+    (warning,) = outcome.warnings
+    assert warning.cause is Cause.UNREADABLE_FRAMES
+    assert str(warning) == (
+        "TimeFrame v_1:tf_1 was not captioned: none of its frames can be read. The file may be shorter than its "
+        "annotations say, truncated or damaged."
+    )
     assert "none of its frames can be read" in outcome.failure
 
 
@@ -91,3 +110,53 @@ def test_of_one_video_nobody_has_to_say_which(short: Broadcast) -> None:
     mmif["v_0"].new_annotation(AnnotationTypes.TimeFrame, "tf_9", label="slate", start=0, end=1000)
     outcome = asked(mmif, engine, tfSamplingMode="single")
     assert [caption.task.document for caption in outcome.captions] == ["d1"]
+
+
+def test_more_frames_than_a_prompt_takes_are_not_read(short: Broadcast) -> None:
+    mmif, engine, budget = Mmif(interval_mmif(short)), Counting(), ByteBudget()
+    outcome = asked(mmif, engine, budget)
+    assert (engine.frames, budget.peak) == ([], 0)
+    (warning,) = outcome.warnings
+    assert warning.cause is Cause.REFUSED
+    assert str(warning) == "TimeFrame v_0:tf_1 was not captioned: 60 frames are too many."
+    assert len(asked(mmif, engine, maxImagesPerPrompt=30).captions) == 2
+    assert engine.frames == [30, 30]
+
+
+def of_parts(short: Broadcast, *times: int) -> Mmif:
+    """One TimeFrame with TimePoints at these times, in ms; the video has two seconds."""
+    mmif = Mmif(swt_mmif(short))
+    made = [mmif["v_0"].new_annotation(AnnotationTypes.TimePoint, timePoint=ms, document="d1").id for ms in times]
+    mmif["v_1:tf_1"].add_property("targets", made)
+    return mmif
+
+
+def test_unreadable_frames_of_all_parts_are_told_together(short: Broadcast) -> None:
+    mmif = of_parts(short, 0, 60_000, 500, 61_000)
+    outcome = asked(mmif, Counting(), maxImagesPerPrompt=2)
+    assert len(outcome.captions) == 2
+    (warning,) = outcome.warnings
+    assert str(warning).startswith("TimeFrame v_1:tf_1: no picture can be read at 60000, 61000 ms of d1; left out.")
+
+
+def test_many_unreadable_frames_are_counted(short: Broadcast) -> None:
+    outcome = asked(of_parts(short, 0, *range(60_000, 70_001, 1000)), Counting())
+    (warning,) = outcome.warnings
+    assert "no picture can be read at 11 instants between 60000 and 70000 ms of d1; left out." in str(warning)
+
+
+def test_the_parts_that_fail_of_a_timeframe_that_has_captions_are_named(short: Broadcast) -> None:
+    outcome = asked(of_parts(short, 0, 60_000, 500, 61_000), Counting(), maxImagesPerPrompt=1)
+    assert len(outcome.captions) == 2
+    (warning,) = outcome.warnings
+    assert warning.time_frames == ("v_1:tf_1",)
+    assert str(warning).startswith("TimeFrame v_1:tf_1: parts 2, 4 of 4 were not captioned: none of its frames can")
+
+
+def test_a_timeframe_all_of_whose_parts_fail_has_one_warning(short: Broadcast) -> None:
+    engine = Counting()
+    outcome = asked(of_parts(short, *[0] * 40, 60_000), engine, maxImagesPerPrompt=40)
+    (warning,) = outcome.warnings
+    assert str(warning).startswith(
+        "TimeFrame v_1:tf_1 was not captioned: 40 frames are too many. None of its frames can be read."
+    )

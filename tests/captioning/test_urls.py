@@ -2,9 +2,12 @@
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fsspec import filesystem
@@ -79,6 +82,48 @@ def test_what_can_not_be_read_is_an_os_error(bucket: str, text: str, said: str) 
     for read in (status_of, content_of):
         with pytest.raises(OSError, match=said):
             read(Url(text))
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int], Url]]:
+    """Makes the URL of a file for which a web server answers with a status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(int(self.path[1:4]))
+
+        do_HEAD = do_GET
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield lambda status: Url(f"http://127.0.0.1:{server.server_port}/{status}.mp4?signature=secret")
+        server.shutdown()
+
+
+@pytest.mark.parametrize("read", [status_of, content_of])
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_file_that_a_web_server_has_not(answering: Callable[[int], Url], read: Any, status: int) -> None:
+    with pytest.raises(FileNotFoundError, match="^there is no such file there$"):
+        read(answering(status))
+
+
+@pytest.mark.parametrize("read", [status_of, content_of])
+@pytest.mark.parametrize(("status", "words"), [(403, "403 Forbidden"), (503, "503 Service Unavailable")])
+def test_a_web_server_that_does_not_give_a_file(
+    answering: Callable[[int], Url], read: Any, status: int, words: str
+) -> None:
+    with pytest.raises(OSError, match=f"^its server answers {words}$") as refused:
+        read(answering(status))
+    assert not isinstance(refused.value, FileNotFoundError)
+
+
+def test_a_web_server_that_is_not_there() -> None:
+    with pytest.raises(OSError, match="Cannot connect to host 127.0.0.1:1") as refused:
+        status_of(Url("http://127.0.0.1:1/a"))
+    assert not isinstance(refused.value, FileNotFoundError)
 
 
 def test_a_web_server_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,25 @@ def brute_force(context: Context, text: str, sizes: list[Size], answer: int) -> 
     return None
 
 
+@pytest.mark.parametrize("answer", [1, 200, 6000, 9000])
+def test_frames_of_any_size_that_no_prompt_takes_are_refused_before_they_are_read(real: Context, answer: int) -> None:
+    text = text_of(geometry.processor(), 98)
+    real.check_frames(text, 97, answer)  # close to what fits only their sizes tell
+    with pytest.raises(PromptRefused) as refused:
+        real.fit(text, [SD] * 98, answer)
+    fitting = next(part for part in str(refused.value).split(". ") if part.startswith("Set")).split(",")[0]
+    with pytest.raises(PromptRefused, match=f"18000 frames at 384 px .*{fitting}, to fewer to keep 1536 px.$"):
+        real.check_frames(text, 18_000, answer)
+    with pytest.raises(PromptRefused, match=f"{fitting}.$"):
+        real.check_frames(text, 98, answer, wanted_edge=384)
+
+
+def test_a_text_that_leaves_no_room_for_frames_is_told(real: Context) -> None:
+    text = text_of(geometry.processor(), 2, "word " * 9000)
+    with pytest.raises(PromptRefused, match="Its text leaves no room: shorten prompt"):
+        real.check_frames(text, 98, 200)
+
+
 @pytest.mark.parametrize("size", [SD, PAL, HD])
 @pytest.mark.parametrize("frames", [1, 7, 8, 19, 20, 95, 300])
 def test_fits_or_is_refused_as_computed(real: Context, frames: int, size: Size) -> None:

@@ -93,6 +93,23 @@ def test_a_reply_that_is_not_valid_is_not_accepted() -> None:
         assert not schema.accepts(wrong)
 
 
+@pytest.mark.parametrize("id_", ["http://example.org/inner", "#inner", 5, None, ["x"]])
+def test_what_a_schema_is_called_is_a_note_wherever_it_stands(id_: Any) -> None:
+    inner = thing("$id", **{"$id": {"$ref": "#/$defs/a b"}}) | {"$id": id_, "$schema": id_}
+    outer = {"$defs": {"a b": {"const": 1}, "unused": {"$id": id_, "not": {}}}, "$id": "#"} | thing(
+        "inner", inner=inner
+    )
+    schema = Schema.of(json.dumps(outer))
+    assert schema.accepts('{"inner": {"$id": 1}}')
+    assert not schema.accepts('{"inner": {"$id": 2}}')
+
+
+def test_references_may_be_percent_encoded() -> None:
+    schema = Schema.of(json.dumps({"$defs": {"a b%": {"const": 1}}, "$ref": "#/$defs/a%20b%25"}))
+    assert schema.accepts("1")
+    assert not schema.accepts("2")
+
+
 def nested(depth: int) -> dict[str, Any]:
     return {"type": "array", "items": nested(depth - 1), "maxItems": 1} if depth else {"type": "null"}
 
