@@ -313,7 +313,8 @@ def _on_cluster(asked: _Asked) -> Captioning:
     with contextlib.ExitStack() as stack:
 
         def make(parameters: str) -> Runner:
-            runner = RayRunner(asked.options.ray, app.get_app, asked.passes, pool, parameters, environment)
+            output = asked.output.resolve()
+            runner = RayRunner(asked.options.ray, app.get_app, asked.passes, output, pool, parameters, environment)
             stack.callback(runner.close)
             return runner
 

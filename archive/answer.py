@@ -17,6 +17,10 @@ class NotAnAnswer(ValueError):
     """A text is not the MMIF that was sent, with views added to it."""
 
 
+class OtherModel(ValueError):
+    """An answer has captions of another model than those that are asked for. Its text is the model."""
+
+
 class ErrorView(ValueError):
     """
     An answer says that the call failed. Its text begins with the kind of the error.
@@ -38,12 +42,14 @@ class ErrorView(ValueError):
         return self._made
 
 
-def read_answer(given: Json, text: str, app: str) -> Json:
+def read_answer(given: Json, text: str, app: str, model: str) -> Json:
     """
     Read what came back for ``given``.
 
     :param app: the app's identifier without its version
+    :param model: whose captions are asked for, as ``id@revision``
     :raises NotAnAnswer: if it is anything but ``given`` with new views of the app
+    :raises OtherModel: if one of these names another model
     :raises ErrorView: if one of these has an error
     """
     try:
@@ -60,10 +66,19 @@ def read_answer(given: Json, text: str, app: str) -> Json:
     for view in new_views(given, made):
         if not str(view["metadata"].get("app", "")).startswith(app):
             raise NotAnAnswer(f"it has a new view of {view['metadata'].get('app', 'no app')}")
+        if (recorded := _model(view)) not in ("", model):
+            raise OtherModel(recorded)
         if failed := view["metadata"].get("error"):
             message = str(failed.get("message", failed) if isinstance(failed, dict) else failed)
             raise ErrorView(message, made, view)
     return made
+
+
+def _model(view: Json) -> str:
+    """Return what a view says of the model; nothing if it says less than its revision, as earlier versions did."""
+    configuration = view["metadata"].get("appConfiguration")
+    recorded = configuration.get("model") if isinstance(configuration, dict) else None
+    return recorded if isinstance(recorded, str) and "@" in recorded else ""
 
 
 def new_views(given: Json, made: Json) -> list[Json]:

@@ -34,6 +34,7 @@ from ray.data import ActorPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from archive.inputs import InputError, Job
+from archive.ledger import FOLDER
 from archive.local import App, LocalRunner
 from archive.plan import Pass
 from archive.records import Result
@@ -115,7 +116,14 @@ class _Worker:
     """One actor of the pool: an engine, and the files that Ray hands it, each on one of the actor's threads."""
 
     def __init__(
-        self, make_app: Callable[[], App], passes: Sequence[Pass], parallel: int, parameters: str, desk: Any, tries: int
+        self,
+        make_app: Callable[[], App],
+        passes: Sequence[Pass],
+        output: str,
+        parallel: int,
+        parameters: str,
+        desk: Any,
+        tries: int,
     ) -> None:
         self._parameters = parameters
         self._desk = desk
@@ -125,6 +133,14 @@ class _Worker:
         self._name = f"ray {socket.gethostname()} {os.getpid()}"
         self._failure = ""
         self._app = app = make_app()
+        # Without it the folders of the outputs would be made on this machine's own disk. A link may lead nowhere here:
+        # the ledger is for the driver alone.
+        if not os.path.lexists(f"{output}/{FOLDER}"):
+            self._failure = (
+                f"{self._name}: {output} is not there, or not the folder that the command was given. Every machine has "
+                "to have OUTPUT mounted, at the same path; mount it there, and start the same command again."
+            )
+            return
         try:
             app.engine.start()
             for asked in passes:
@@ -180,6 +196,7 @@ class RayRunner:
 
     :param address: of the cluster, as Ray takes it; :data:`LOCAL` for one of this machine
     :param make_app: makes a worker's app, its engine not started
+    :param output: the output folder, absolute; the ledger's is in it
     :param parameters: digest of what is asked, for the ledger
     :param environment: variables that the workers are to have
     :raises ClusterError: if there is no such cluster, or it has no room for the pool
@@ -190,12 +207,14 @@ class RayRunner:
         address: str,
         make_app: Callable[[], App],
         passes: Sequence[Pass],
+        output: Path,
         pool: Pool,
         parameters: str,
         environment: Mapping[str, str],
     ) -> None:
         self._make_app = make_app
         self._passes = passes
+        self._output = output
         self._pool = pool
         self._parameters = parameters
         self._stopping = False
@@ -298,6 +317,7 @@ class RayRunner:
             fn_constructor_args=(
                 self._make_app,
                 self._passes,
+                str(self._output),
                 self._pool.parallel,
                 self._parameters,
                 self._desk,

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mmif.utils.timeunit_helper import convert
 
 from archive.answer import unwrapped
-from archive.inputs import mmif_files
+from archive.folders import mmif_files
 from archive.sheet import Caption, Pass, Remark, Row, Scalar, Sheet, Video, probability
 from sampling.timepoints import Instant, Segment
 
@@ -56,7 +56,7 @@ def find_outputs(outputs: Path, target: Path | None = None) -> list[Output]:
         return [Output(outputs.name, outputs)]
     if not outputs.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(outputs))
-    found = mmif_files(outputs, target.resolve() if target else None)
+    found = mmif_files(outputs, target)
     return sorted(Output(file.relative_to(outputs).as_posix(), file) for file in found)
 
 

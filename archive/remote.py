@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from archive.answer import ErrorView, Json, NotAnAnswer, count, new_views, read_answer, warnings_of
+from archive.answer import ErrorView, Json, NotAnAnswer, OtherModel, count, new_views, read_answer, warnings_of
 from archive.files import FilesInFlight, Room
 from archive.inputs import Job
 from archive.plan import Pass
@@ -27,6 +27,8 @@ _CONNECT_SECONDS = 10.0
 _SEND_SECONDS = 120.0  # without a byte of the input going through
 _GREETING_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 60.0
+# What this app says of the file it was sent. Of anything else, whoever stands before a server may be the author.
+_ABOUT_THE_FILE = (400, 409, 413)
 # Kinds of errors that say something of the server, and nothing of the file.
 _NOT_THE_FILES = ("EngineDied", "EngineUnavailable", "EngineStartError", "EngineError", "DiskFull")
 
@@ -92,7 +94,8 @@ class Servers:
         """
         Wait for a server that is not resting, and count one call more on it: the preferred, or the one with the fewest.
 
-        :raises Stopped: if none has given a usable answer for too long, or none is there while the backfill is to end
+        :raises Stopped: if none has given a usable answer for too long, none ever will, or none is there while the
+            backfill is to end
         """
         with self._changed:
             while True:
@@ -106,13 +109,13 @@ class Servers:
                     assert server is not None
                     server.in_flight += 1
                     return server
-                if self._stopping:
-                    raise Stopped(f"No server is there to caption. {self.complaints()}")
                 next_ = min(server.resting_until for server in self.all)
+                if self._stopping or next_ == math.inf:
+                    raise Stopped(f"No server is there to caption. {self.complaints()}")
                 self._changed.wait(min(next_ - now, _LONGEST_BACKOFF_SECONDS))
 
     def leave(self, server: Server, trouble: _Trouble | None = None) -> None:
-        """Count one call less on a server; after trouble, let it rest."""
+        """Count one call less on a server; after trouble, let it rest, and say again what it is before the next one."""
         with self._changed:
             server.in_flight -= 1
             if trouble is None:
@@ -120,6 +123,8 @@ class Servers:
                 self._troubled = None
             else:
                 self._troubled = self._troubled or time.monotonic()
+                # It may come back as another one. And while it is away, to ask it costs no file a try.
+                server.known = False
                 self._rest(server, trouble)
             self._changed.notify_all()
 
@@ -236,9 +241,10 @@ class RemoteCaptioner:
                 if not left:
                     said = f"no usable answer after {self._patience.tries} tries; at last {server.url}: {trouble}."
                     raise FileFailed("server", f'Pass "{asked.name}": {said}') from trouble
-            except ServerError as error:  # it was not there to be asked at the start
+            except ServerError as error:  # it was not there to be asked at the start, or is another one by now
                 logger.error("%s Nothing is sent there.", error)
-                self.servers.leave(server, _Trouble(str(error), blames_file=False, retry_after=math.inf))
+                said = str(error).removesuffix(".")
+                self.servers.leave(server, _Trouble(said, blames_file=False, retry_after=math.inf))
             except BaseException:
                 self.servers.leave(server)
                 raise
@@ -260,10 +266,12 @@ class RemoteCaptioner:
             raise FileFailed("mmif", response.text.partition("\n\n")[2] or response.text)
         if status in (401, 403):
             raise Stopped(f"{server.url} refused it with {status}; see CAPTIONER_SERVER_TOKEN. {_short(response.text)}")
-        if 400 <= status < 500 and status not in (408, 425):
+        if status in _ABOUT_THE_FILE:
             raise FileFailed("server", f"{server.url} refused it with {status}: {_short(response.text)}")
         try:
-            made = read_answer(given, response.text, self._app)
+            made = read_answer(given, response.text, self._app, self.model)
+        except OtherModel as error:
+            raise self._other_model(server, str(error)) from error
         except NotAnAnswer as error:
             raise _Trouble(f"answered {status} with no usable MMIF: {error}", blames_file=True) from error
         except ErrorView as error:
@@ -289,10 +297,11 @@ class RemoteCaptioner:
         with self._knowing:
             self.model = self.model or model
             if model != self.model:
-                raise ServerError(
-                    f"{server.url} runs {model}, another server {self.model}; one archive is captioned by one model."
-                )
+                raise self._other_model(server, model)
             server.known = True
+
+    def _other_model(self, server: Server, model: str) -> ServerError:
+        return ServerError(f"{server.url} runs {model}, not {self.model}; one archive is captioned by one model.")
 
 
 def _introduced(client: httpx.Client, url: str) -> tuple[str, str]:

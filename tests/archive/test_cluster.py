@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from archive.inputs import Job, find_jobs
-from archive.ledger import Ledger
+from archive.ledger import FOLDER, Ledger
 from archive.records import Result
 from archive.work import Stopped
 from demo.broadcast import Broadcast
@@ -90,17 +90,18 @@ def jobs(tmp_path: Path) -> list[Job]:
     folder.mkdir()
     for number in range(12):
         (folder / f"{number:02}.mmif").write_text('{"views": []}')
+    (tmp_path / "out" / FOLDER).mkdir(parents=True)
     return find_jobs([str(folder)], tmp_path / "out")
 
 
 @pytest.fixture
-def on_cluster(gate: Path) -> Iterator[Make]:
+def on_cluster(gate: Path, tmp_path: Path) -> Iterator[Make]:
     """A cluster with a stand-in for the app, of one worker if no more are asked for, three files in flight in each."""
     made: list[RayRunner] = []
 
     def make(app: Any, most: int = 1) -> RayRunner:
         pool = Pool(1, most, cpus=1, gpus=1, parallel=3)
-        made.append(RayRunner(LOCAL, app, (), pool, "asked", {"GATE": str(gate)}))
+        made.append(RayRunner(LOCAL, app, (), tmp_path / "out", pool, "asked", {"GATE": str(gate)}))
         return made[-1]
 
     yield make
@@ -177,8 +178,21 @@ def test_without_an_engine_it_stops_and_says_so(on_cluster: Make, jobs: list[Job
     assert not any(job.target.exists() for job in jobs)
 
 
+def test_a_machine_without_the_output_folder_makes_none(on_cluster: Make, jobs: list[Job], gate: Path) -> None:
+    gate.touch()
+    ledger = jobs[0].target.parent / FOLDER
+    ledger.rmdir()
+    runner = on_cluster(StandIn)
+    with pytest.raises(Stopped, match=rf"^ray \S+ \d+: {ledger.parent} is not there.* mount it there, and start"):
+        list(runner.results(jobs, lambda job: None))
+    runner.close()
+    assert not any(job.target.exists() for job in jobs)
+    ledger.symlink_to("/a folder of the driver's machine")
+    assert {result.cause for result in on_cluster(StandIn).results(jobs, lambda job: None)} == {None}
+
+
 def test_a_cluster_that_can_t_be_used_is_refused() -> None:
     with pytest.raises(ClusterError, match="There is no Ray cluster at 127.0.0.1:1: "):
-        RayRunner("127.0.0.1:1", StandIn, (), Pool(1, 1, 1, 1, 1), "", {})
+        RayRunner("127.0.0.1:1", StandIn, (), Path("out"), Pool(1, 1, 1, 1, 1), "", {})
     with pytest.raises(ClusterError, match=r"1 engine\(s\) with 5000 CPU\(s\) each don't fit into the"):
-        RayRunner(LOCAL, StandIn, (), Pool(1, 1, 5000, 1, 1), "", {})
+        RayRunner(LOCAL, StandIn, (), Path("out"), Pool(1, 1, 5000, 1, 1), "", {})

@@ -39,6 +39,82 @@ def test_an_output_folder_below_the_input_is_no_input(tapes: Path) -> None:
     assert found == ["1990/05/d.mmif", "1990/c.mmif", "a.mmif", "b.mmif"]
 
 
+def test_nothing_in_the_output_folder_is_an_input_unless_it_is_asked_for_there(tapes: Path) -> None:
+    (tapes / "out").mkdir()
+    (tapes / "out" / "a.mmif").touch()
+    (tapes.parent / "shelf").symlink_to(tapes)
+    (tapes / "earlier").symlink_to("out")
+    (tapes / "1990" / "z.mmif").symlink_to(tapes / "out" / "a.mmif")
+    every = ["1990/05/d.mmif", "1990/c.mmif", "a.mmif", "b.mmif"]
+    for folder in ("tapes", "shelf"):
+        assert [job.path for job in find_jobs([folder], tapes.parent / "shelf" / "out")] == every
+        assert [job.path for job in find_jobs([f"{folder}/**/*.mmif"], tapes.parent / "shelf" / "out")] == every
+    (tapes / "a.mmif").unlink()
+    assert [job.path for job in find_jobs(["shelf/out"], tapes)] == ["a.mmif"]
+    assert [job.path for job in find_jobs(["shelf/out/*.mmif"], tapes)] == ["a.mmif"]
+
+
+def test_no_output_takes_the_place_of_any_input(tapes: Path) -> None:
+    shelf = tapes.parent / "shelf"
+    shelf.symlink_to(tapes)
+    (tapes / "list.txt").write_text("a.mmif\n")
+    for given in ("shelf", "shelf/a.mmif", "shelf/*.mmif", "shelf/list.txt"):
+        for output in (tapes, shelf):
+            with pytest.raises(InputError, match=r"\.mmif would be overwritten by its own output"):
+                find_jobs([given], output)
+    (tapes / "list.txt").write_text("1990/c.mmif\n")
+    other = tapes.parent / "other" / "c.mmif"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(InputError, match=f"tapes/1990/c.mmif would be overwritten by the output of {other}"):
+        find_jobs(["other", "tapes/list.txt"], shelf / "1990")
+    (tapes.parent / "out").mkdir()
+    (tapes.parent / "out" / "a.mmif").symlink_to(tapes / "a.mmif")
+    with pytest.raises(InputError, match="tapes/a.mmif would be overwritten by its own output"):
+        paths("tapes/a.mmif")
+
+
+def test_an_output_is_always_below_the_output_folder(tapes: Path) -> None:
+    (tapes / "list.txt").write_text("hdfs:///data/a.mmif\nmemory:///b.mmif\n")
+    jobs = find_jobs(["tapes/list.txt"], Path("out"))
+    assert {job.path: str(job.target) for job in jobs} == {
+        path: str(tapes.parent / "out" / path) for path in ("data/a.mmif", "b.mmif")
+    }
+    for entry in ("memory://bucket/../../a.mmif", "https://host/%2e%2e/%2e%2e/a.mmif"):
+        (tapes / "list.txt").write_text(entry)
+        with pytest.raises(InputError, match="lies outside"):
+            paths("tapes/list.txt")
+    (tapes / "list.txt").write_text("a\0.mmif")
+    with pytest.raises(InputError, match="can't be the name of a file"):
+        paths("tapes/list.txt")
+
+
+def test_links_unite_volumes(tapes: Path) -> None:
+    volume = tapes.parent / "volume"
+    (volume / "more").mkdir(parents=True)
+    (volume / "v.mmif").touch()
+    (volume / "more" / "w.mmif").touch()
+    (tapes / "1991").symlink_to(volume)
+    (volume / "back").symlink_to(tapes)  # in circles
+    (volume / "more" / "here").symlink_to(".")
+    (tapes / "1990" / "up").symlink_to("..")
+    expected = ["1990/05/d.mmif", "1990/c.mmif", "1991/more/w.mmif", "1991/v.mmif", "a.mmif", "b.mmif"]
+    assert paths("tapes") == expected
+    assert paths("tapes", base="tapes") == expected
+    (tapes.parent / "shelf").symlink_to(tapes)
+    assert paths("shelf", "shelf/a.mmif", "shelf/*.mmif", base="tapes") == expected
+
+
+def test_an_input_without_files_is_refused(tapes: Path) -> None:
+    (tapes.parent / "share").mkdir()  # not mounted
+    with pytest.raises(InputError, match=r"There is no .mmif file in .*/share"):
+        paths("tapes", "share")
+    for name in ("list.txt", "list.csv", "list.tsv"):
+        (tapes / name).write_text("# none\n")
+        with pytest.raises(InputError, match=f"There is no file in the manifest tapes/{name}"):
+            paths("tapes", f"tapes/{name}")
+
+
 @pytest.mark.usefixtures("tapes")
 def test_files_stand_for_themselves() -> None:
     assert paths("tapes/1990/c.mmif", "tapes/notes.json") == ["c.mmif", "notes.json"]
@@ -85,8 +161,28 @@ def test_manifests_as_tables(tapes: Path, mark: str) -> None:
     assert paths(str(tapes / "one.tsv")) == ["a.mmif"]
 
 
+def test_quotation_marks_in_tables(tapes: Path) -> None:
+    tabs = 'title\tfile\n"One\ta.mmif\nTwo\tb.mmif\n"Three" and\t"1990/c.mmif\n'
+    (tapes / "list.tsv").write_text(tabs)
+    assert paths("tapes/list.tsv", column="file") == ['"1990/c.mmif', "a.mmif", "b.mmif"]
+    commas = 'title,file\n"One,\r\n\x0b two ""inch""",a.mmif\r\nTwo,"b\x85\u2028.mmif"\r\n'
+    (tapes / "list.csv").write_bytes(commas.encode())
+    assert paths("tapes/list.csv", column="file") == ["a.mmif", "b\x85\u2028.mmif"]
+    for rest in ('"Two,b.mmif\nThree,1990/c.mmif\n', '"Two" and,b.mmif\n'):
+        (tapes / "list.csv").write_text("title,file\nOne,a.mmif\n" + rest)
+        with pytest.raises(InputError, match=r"list.csv can't be read from line 3 on: .* to stand there twice"):
+            paths("tapes/list.csv", column="file")
+
+
+def test_lines_of_a_list_end_where_lines_of_a_file_do(tapes: Path) -> None:
+    (tapes / "list.txt").write_bytes("a.mmif\r\nb.mmif\r1990/c.mmif\nx\x0b\x0c\x1c\x85\u2028y.mmif".encode())
+    assert paths("tapes/list.txt") == ["1990/c.mmif", "a.mmif", "b.mmif", "x\x0b\x0c\x1c\x85\u2028y.mmif"]
+
+
 def test_the_same_file_twice_is_done_once(tapes: Path) -> None:
     assert paths("tapes", "tapes/a.mmif", str(tapes / "b.mmif")).count("a.mmif") == 1
+    (tapes.parent / "shelf").symlink_to(tapes)
+    assert paths("tapes", "shelf/a.mmif").count("a.mmif") == 1
 
 
 def test_what_can_not_be_used_is_refused_before_anything_starts(tapes: Path) -> None:

@@ -178,11 +178,78 @@ def test_a_refusal_that_says_why_is_not_tried_again(server: Faulty, broadcast: B
         with pytest.raises(FileFailed, match=said) as failed:
             caption(remote_captioner(two, server.url), broken)
         assert failed.value.cause == "mmif"
-    server.always = answer(413, "too large")
-    with pytest.raises(FileFailed, match="refused it with 413: too large"):
-        caption(remote_captioner(two, server.url), swt_mmif(broadcast))
+    for status in (400, 409, 413):
+        server.posts.clear()
+        server.always = answer(status, "too large")
+        with pytest.raises(FileFailed, match=f"refused it with {status}: too large"):
+            caption(remote_captioner(two, server.url), swt_mmif(broadcast))
+        assert len(server.posts) == 1
     server.always = answer(401, "who are you?")
     with pytest.raises(Stopped, match="refused it with 401; see CAPTIONER_SERVER_TOKEN"):
+        caption(remote_captioner(two, server.url), swt_mmif(broadcast))
+
+
+@pytest.mark.parametrize("status", [302, 404, 502])
+def test_while_a_server_is_away_only_what_it_had_in_hand_loses_a_try(
+    captioner: SmolVLM2Captioner, server: Faulty, broadcast: Broadcast, two: list[Pass], status: int
+) -> None:
+    made = remote_captioner(two, server.url, patience=Patience(tries=2, backoff_seconds=0.001))
+    made.greet()
+    asked: list[Any] = []
+
+    def away(environ: dict[str, Any], start_response: Any) -> Any:
+        asked.append(environ)
+        server.metadata = away if len(asked) < 4 else None
+        return answer(status, "not here")(environ, start_response)
+
+    server.metadata = away
+    server.faults.append(answer(status, "not here"))
+    given = swt_mmif(broadcast)
+    assert without_times(caption(made, given).mmif) == in_a_row(captioner, given, two)
+    assert (len(asked), len(server.posts)) == (4, 1 + len(two))
+
+
+def with_model(mmif: str, model: Any) -> str:
+    whole = json.loads(mmif)
+    metadata = {"app": APP + "v1", "appConfiguration": model}
+    whole["views"].append({"id": "v_9", "metadata": metadata, "annotations": []})
+    return json.dumps(whole)
+
+
+def test_a_server_that_comes_back_with_another_model_gets_nothing_more(
+    captioner: SmolVLM2Captioner, server: Faulty, broadcast: Broadcast, two: list[Pass]
+) -> None:
+    given = swt_mmif(broadcast)
+    metadata = json.loads(captioner.appmetadata())
+    other_model = answer(200, json.dumps(metadata | {"analyzer_versions": {"other": "1"}}))
+    with served(captioner) as other:
+        for fault in (hang_up, answer(200, with_model(given, {"model": "other@1"}))):
+            patience = Patience(1 + (fault is hang_up), backoff_seconds=0.001)
+            made = remote_captioner(two, other.url, server.url, patience=patience)
+            made.greet()
+            other.posts.clear()
+            server.posts.clear()
+            other.faults.append(fault)
+            other.metadata = other_model
+            for _ in range(2):
+                assert made.caption(given, lambda done, of: None).worker == server.url
+            assert made.servers.complaints() == (
+                f"{other.url}: {other.url} runs other@1, not {made.model}; one archive is captioned by one model."
+            )
+            assert (len(other.posts), len(server.posts)) == (1, 4)
+            made.close()
+            other.metadata = None
+    server.always = answer(200, with_model(given, {"model": "other@1"}))
+    with pytest.raises(Stopped, match=f"No server is there to caption.*{server.url} runs other@1, not demo@"):
+        caption(remote_captioner(two, server.url), given)
+
+
+@pytest.mark.parametrize("configuration", [None, {}, {"model": "demo"}, {"model": ["demo@0"]}])
+def test_an_answer_that_does_not_name_a_revision_is_one(
+    server: Faulty, broadcast: Broadcast, two: list[Pass], configuration: Any
+) -> None:
+    server.always = answer(200, with_model(swt_mmif(broadcast), configuration))
+    with pytest.raises(FileFailed, match="it is not what was sent"):  # with the second pass
         caption(remote_captioner(two, server.url), swt_mmif(broadcast))
 
 
@@ -224,7 +291,7 @@ def test_servers_are_asked_what_they_are(captioner: SmolVLM2Captioner, server: F
         metadata = json.loads(captioner.appmetadata())
         other.metadata = answer(200, json.dumps(metadata | {"analyzer_versions": {"other": "1"}}))
         made = remote_captioner(two, server.url, other.url)
-        with pytest.raises(ServerError, match=f"{other.url} runs other@1, another server demo@"):
+        with pytest.raises(ServerError, match=f"{other.url} runs other@1, not demo@"):
             made.greet()
         made.close()
         other.metadata = answer(200, json.dumps(metadata | {"identifier": "http://apps.clams.ai/whisper/v1"}))
