@@ -11,7 +11,6 @@ from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
 from engine import hardware
 from engine.hardware import MIB, Gpu, gpus, memory_held
-from engine.settings import _smallest_card_gib, kv_cache_for
 
 ANSWERS = """#!/bin/sh
 case "$1" in
@@ -63,18 +62,12 @@ esac
     )
     assert gpus() == [Gpu("GPU-1", "NVIDIA A30", 24576 * MIB, 20000 * MIB), Gpu("GPU-2", "NVIDIA GB10", 0, 0)]
     assert memory_held({1}) == {"GPU-2": 7 * MIB}
-    assert kv_cache_for(_smallest_card_gib()) == 1.5  # the least there is
 
 
 def test_a_driver_that_is_stuck_counts_as_none(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_ANSWER_SECONDS", 0.2)
     nvidia_smi.write_text("#!/bin/sh\nexec sleep 60\n")
     assert (gpus(), memory_held({1})) == ([], {})
-
-
-@pytest.mark.usefixtures("nvidia_smi")
-def test_of_several_cards_the_smallest_decides_on_the_cache() -> None:
-    assert kv_cache_for(_smallest_card_gib()) == 2  # of the T4's 15 GiB
 
 
 def test_hw_fetch_reports_the_engines_memory(
