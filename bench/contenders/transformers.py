@@ -62,7 +62,7 @@ def _ends_after(lengths: list[int]) -> Any:
 
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             self._written += 1
-            return self._lengths <= self._written
+            return self._lengths.to(input_ids.device) <= self._written  # transformers' own stays on the GPU
 
     return StoppingCriteriaList([Ends()])
 
