@@ -34,11 +34,6 @@ class Server:
     log: Path
 
     @property
-    def port(self) -> int:
-        """TCP port on 127.0.0.1."""
-        return int(self.url.rpartition(":")[2])
-
-    @property
     def family(self) -> list[psutil.Process]:
         """The server's processes, its engine's included."""
         arbiter = psutil.Process(self.process.pid)

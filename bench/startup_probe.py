@@ -39,14 +39,15 @@ def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def watch_for_engine_process() -> None:
-    """Note when vLLM's process is there, and when it has its model: from then on it does little but wait."""
+    """Note when vLLM's process began, which is a moment and takes no time; ends when it has been seen."""
     own = psutil.Process()
     while True:
         for child in own.children(recursive=True):
             try:
-                if "spawn_main" in " ".join(child.cmdline()) and "core spawned" not in phases:
+                if "spawn_main" in " ".join(child.cmdline()):
                     at = child.create_time() - BEGAN
                     phases["core spawned"] = (at, at)
+                    return
             except psutil.Error:
                 continue
         time.sleep(0.1)

@@ -3,7 +3,7 @@
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -51,12 +51,6 @@ class Ground:
     mmif: str
     parameters: Mapping[str, str]
     locations: Sequence[Location]
-
-
-def cases(seed: int, count: int, ground: Ground, first: int = 0) -> Iterator[Case]:
-    """Yield ``count`` cases from the ``first`` on."""
-    for number in range(first, first + count):
-        yield case(seed, number, ground)
 
 
 def case(seed: int, number: int, ground: Ground) -> Case:
