@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +54,62 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
 
 
-def probe() -> float:
+def compute_device() -> str:
+    """Return what computes the model on this machine, as torch calls it: ``cuda`` where there is a GPU, or ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def wait_for(device: str) -> None:
+    """Return when a device has done what it was asked: from a GPU, torch comes back at once."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def probe(device: str = "") -> float:
     """
     Return how fast this machine multiplies float32 matrices right now, in GFLOP/s.
 
     Measured before and after every run. Where it differs between two results, the machine does, not the app.
+
+    :param device: that multiplies, as torch calls it; by default the one that computes the model
     """
+    device = device or compute_device()
+    multiply = _numpy_product() if device == "cpu" else _torch_product(device)
+    multiply()
+    products, began = 0, time.perf_counter()
+    while (took := time.perf_counter() - began) < PROBE_SECONDS:
+        multiply()
+        products += 1
+    return 2 * PROBE_EDGE**3 * products / took / 1e9
+
+
+def _numpy_product() -> Callable[[], None]:
+    """Return what multiplies two matrices on the processor. Not torch's: results from before GPUs stay comparable."""
     import numpy as np
 
     square = np.random.default_rng(0).random((PROBE_EDGE, PROBE_EDGE), dtype=np.float32)
-    np.matmul(square, square)
-    products, began = 0, time.perf_counter()
-    while (took := time.perf_counter() - began) < PROBE_SECONDS:
+
+    def multiply() -> None:
         np.matmul(square, square)
-        products += 1
-    return 2 * PROBE_EDGE**3 * products / took / 1e9
+
+    return multiply
+
+
+def _torch_product(device: str) -> Callable[[], None]:
+    """Return what multiplies two matrices on a device, and comes back when they are."""
+    import torch
+
+    square = torch.rand(PROBE_EDGE, PROBE_EDGE, device=device)
+
+    def multiply() -> None:
+        torch.matmul(square, square)
+        wait_for(device)
+
+    return multiply
 
 
 def _processor() -> str:
