@@ -10,6 +10,7 @@ from bench.results import Results
 from bench.samples import Better, Figure, Interval, ratio_of_independent, verdict
 
 DRIFT = 0.05  # of the machine's own speed, from which on it is said
+ONE_RUN = "one run can't tell"  # from another that was made at another time, however many calls there were in it
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,13 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Say in a few words what it means."""
+        one_run = 1 in (len(self.before.by_round), len(self.after.by_round))
+        if (self.ratio is None or one_run) and sorted(self.before.samples) == sorted(self.after.samples):
+            return "equal"
         if self.ratio is None:
-            return "equal" if sorted(self.before.samples) == sorted(self.after.samples) else "no ratio"
+            return "no ratio"
+        if one_run:
+            return ONE_RUN
         return verdict(self.ratio, self.better)
 
     @property
@@ -93,6 +99,6 @@ def report(before: Results, after: Results) -> RenderableType:
 
 
 def _ratio(before: Figure, after: Figure) -> Interval | None:
-    if min(*before.samples, *after.samples) <= 0:
+    if min(*before.by_round, *after.by_round) <= 0:
         return None
-    return ratio_of_independent(after.samples, before.samples)
+    return ratio_of_independent(after.by_round, before.by_round)

@@ -102,7 +102,7 @@ def read(path: Path) -> Results:
             f"{path} was not written by `python -m bench ... --json`: {place}: {error.message}"
         ) from error
     figures = {
-        name: Figure(figure["unit"], tuple(found["samples"][name]), figure["better"])
+        name: Figure(figure["unit"], tuple(found["samples"][name]), figure["better"], figure.get("rounds", 0))
         for name, figure in found["figures"].items()
     }
     about = {
@@ -129,4 +129,5 @@ def _summary(figure: Figure) -> Mapping[str, Any]:
         "unit": figure.unit,
         "better": figure.better,
         "confidence": round(found.confidence, 4),
+        **({"rounds": figure.rounds} if figure.rounds else {}),
     }

@@ -52,10 +52,16 @@ class Run:
         self._results = results
         self._progress = progress
 
-    def record(self, name: str, samples: float | Iterable[float], unit: str, better: Better = "") -> Figure:
-        """Enter the samples of one quantity, in the order in which they were taken, under ``scenario.name``."""
+    def record(
+        self, name: str, samples: float | Iterable[float], unit: str, better: Better = "", *, rounds: int = 0
+    ) -> Figure:
+        """
+        Enter the samples of one quantity, in the order in which they were taken, under ``scenario.name``.
+
+        :param rounds: in which they were taken, as many in each; 0 if there is one sample of each round
+        """
         taken = tuple(samples) if isinstance(samples, Iterable) else (samples,)
-        figure = self._results.figures[f"{self.name}.{name}"] = Figure(unit, tuple(map(float, taken)), better)
+        figure = self._results.figures[f"{self.name}.{name}"] = Figure(unit, tuple(map(float, taken)), better, rounds)
         return figure
 
     def record_ratio(self, name: str, numerator: Sequence[float], denominator: Sequence[float]) -> Figure:

@@ -101,7 +101,7 @@ def _send(load: Load) -> Answered:
 
 def _enter(run: "Run", table: Table, name: str, words: str, answered: Answered) -> None:
     rate = run.record(f"{name}.rate", len(answered.latencies) / answered.seconds, "calls/s", "more")
-    run.record(f"{name}.latency", answered.latencies, "s", "less")
+    run.record(f"{name}.latency", answered.latencies, "s", "less", rounds=1)
     run.record(f"{name}.errors", len(answered.errors), "calls", "less")
     cells = []
     for share in PERCENTILES:

@@ -47,9 +47,9 @@ def measure(run: "Run") -> None:
         memory = (f"{sample.server_bytes / MIB:.0f}", f"{sample.engine_bytes / MIB:.0f}")
         table.add_row(str(sample.calls), *memory, str(sample.threads), str(sample.descriptors))
     run.show(table)
-    run.record("server_memory", [sample.server_bytes / MIB for sample in soak.samples], "MiB", "less")
-    run.record("engine_memory", [sample.engine_bytes / MIB for sample in soak.samples], "MiB", "less")
-    run.record("threads", [sample.threads for sample in soak.samples], "threads", "less")
-    run.record("descriptors", [sample.descriptors for sample in soak.samples], "descriptors", "less")
+    run.record("server_memory", [sample.server_bytes / MIB for sample in soak.samples], "MiB", "less", rounds=1)
+    run.record("engine_memory", [sample.engine_bytes / MIB for sample in soak.samples], "MiB", "less", rounds=1)
+    run.record("threads", [sample.threads for sample in soak.samples], "threads", "less", rounds=1)
+    run.record("descriptors", [sample.descriptors for sample in soak.samples], "descriptors", "less", rounds=1)
     if not run.quick and (grown := soak.growth()):
         raise RuntimeError("; ".join(grown))

@@ -19,6 +19,7 @@ from rich.table import Table
 from bench.contenders.engine import answer, requests_of
 from bench.geometry import Geometry, geometry_of
 from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
+from bench.samples import percentile
 from bench.tracing import STAGES, Trace, traced
 from bench.workloads import Workload, broadcast, mixed, uniform
 
@@ -62,7 +63,7 @@ def _round(run: "Run", turn: int, edge: int) -> Workload:
 def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     """Time calls and their stages by themselves, in turns."""
     turns = iter(range(1_000_000))
-    traces: list[Trace] = []
+    traces: list[list[Trace]] = []  # call by call
     cores: dict[str, list[float]] = {}
 
     @contextlib.contextmanager
@@ -95,13 +96,13 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
             began = time.perf_counter()
             captioner.annotate(mmif, **parameters)
             took = time.perf_counter() - began
-        traces.extend(seen)
+        traces.append(seen)
         return took
 
     taken = run.take_turns({"reading": reading, "engine": engine, "call": call}, run.options.rounds)
     # Without those of the warm-up.
     _show_overlap(run, taken, {name: cores[name][-len(samples) :] for name, samples in taken.items()})
-    _show_traces(run, traces)
+    _show_traces(run, traces[-len(taken["call"]) :])
 
 
 def _show_overlap(run: "Run", taken: dict[str, list[float]], cores: dict[str, list[float]]) -> None:
@@ -130,17 +131,18 @@ def _cpu_seconds() -> float:
     return sum(each.user + each.system for each in times)
 
 
-def _show_traces(run: "Run", traces: list[Trace]) -> None:
+def _show_traces(run: "Run", calls: list[list[Trace]]) -> None:
+    """Record and show how long prompts were in each stage; the last call is drawn."""
     table = Table(title="a prompt's way through the engine, beside others: median and 90th percentile")
     for column in ("stage", "median, s", "90 %, s"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in STAGES:
-        samples = sorted(trace.stages[stage] for trace in traces)
-        run.record(f"prompt.{stage.replace(' ', '_')}", samples, "s", "less")
-        table.add_row(stage, f"{statistics.median(samples):.3f}", f"{samples[int(0.9 * (len(samples) - 1))]:.3f}")
+        samples = [trace.stages[stage] for traces in calls for trace in traces]
+        run.record(f"prompt.{stage.replace(' ', '_')}", samples, "s", "less", rounds=len(calls))
+        table.add_row(stage, f"{statistics.median(samples):.3f}", f"{percentile(samples, 0.9):.3f}")
     run.show(table)
     with run.plot("prompts", width=8, height=4.5) as axes:
-        last = sorted(traces[-run.options.prompts :], key=lambda trace: trace.taken)
+        last = sorted(calls[-1], key=lambda trace: trace.taken)
         start = last[0].taken
         for stage_number, stage in enumerate(STAGES):
             lengths = [trace.stages[stage] for trace in last]

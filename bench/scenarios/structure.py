@@ -103,8 +103,8 @@ def _measure_schemas(run: "Run") -> None:
             fresh = text + " " * turn  # what was checked before is not checked again
             checks.append(_milliseconds(lambda text=fresh: Schema.of(text)))  # type: ignore[misc]
             compilations.append(_milliseconds(lambda g=grammar: llguidance.LLMatcher(words, g)))  # type: ignore[misc]
-        run.record(f"check.{name}", checks, "ms", "less")
-        run.record(f"compile.{name}", compilations, "ms", "less")
+        run.record(f"check.{name}", checks, "ms", "less", rounds=1)
+        run.record(f"compile.{name}", compilations, "ms", "less", rounds=1)
         table.add_row(name, f"{statistics.median(checks):.2f}", f"{statistics.median(compilations):.2f}")
     run.show(table)
 

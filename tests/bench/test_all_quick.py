@@ -51,6 +51,11 @@ def test_what_does_not_depend_on_the_machine(results: Results, figure: str, valu
     assert results.figures[figure].samples == (value,)
 
 
+def test_what_a_warm_up_took_is_no_sample(results: Results) -> None:
+    assert len(results.figures["stages.prompt.preparing"].samples) == results.settings["stages"]["prompts"]
+    assert results.figures["stages.prompt.preparing"].rounds == 1
+
+
 def without_numbers(figure: str) -> str:
     """A figure's name, whatever the options: how many prompts were in flight, how many minutes a video has."""
     return re.sub(r"\d+", "0", figure)

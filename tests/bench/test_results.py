@@ -29,6 +29,7 @@ def results(*, probes: tuple[float, float] = (100, 100), quick: bool = False, **
 def test_what_is_written_is_as_the_schema_says_and_is_read_back(tmp_path: Path) -> None:
     made = Results(["throughput", "--quick", "--model", "a folder"], quick=True)
     made.figures["throughput.speed"] = Figure("captions/s", (3.0, 1.0, 2.0), "more")
+    made.figures["throughput.latency"] = Figure("s", (3.0, 1.0), "less", rounds=1)
     made.settings["throughput"] = {"model": "demo"}
     made.failures["faults"] = "it broke"
     made.plots.append("a.svg")
@@ -46,9 +47,18 @@ def test_what_is_written_is_as_the_schema_says_and_is_read_back(tmp_path: Path) 
             "unit": "captions/s",
             "better": "more",
             "confidence": 0.75,
-        }
+        },
+        "throughput.latency": {
+            "value": 2.0,
+            "low": 2.0,
+            "high": 2.0,
+            "unit": "s",
+            "better": "less",
+            "confidence": 0.0,
+            "rounds": 1,
+        },
     }
-    assert written["samples"] == {"throughput.speed": [3.0, 1.0, 2.0]}
+    assert written["samples"] == {"throughput.speed": [3.0, 1.0, 2.0], "throughput.latency": [3.0, 1.0]}
     assert len(written["revision"]["commit"]) >= 7
     assert written["versions"]["transformers"]
     assert written["machine"]["cores"] >= 1
@@ -107,6 +117,34 @@ def test_a_comparison_says_what_changed_and_what_is_noise() -> None:
     printed = console.export_text()
     assert "2.000 (1.636-2.444)" in printed
     assert "within noise" in printed
+
+
+def test_many_samples_of_one_run_are_not_told_from_those_of_another() -> None:
+    """Two runs of one server differ by more than the calls within each: 200 latencies were told apart at 95 %."""
+    before = results(
+        latency=Figure("s", tuple(1 + n / 1000 for n in range(200)), "less", rounds=1),
+        old=Figure("s", tuple(1 + n / 1000 for n in range(200)), "less"),
+        counted=Figure("tokens", (228,), "less"),
+    )
+    after = results(
+        latency=Figure("s", tuple(1.5 + n / 1000 for n in range(200)), "less", rounds=1),
+        old=Figure("s", tuple(1.5 + n / 1000 for n in range(200)), "less", rounds=1),
+        counted=Figure("tokens", (228,), "less"),
+    )
+    assert {difference.name: difference.verdict for difference in differences(before, after)} == {
+        "latency": "one run can't tell",
+        "old": "one run can't tell",
+        "counted": "equal",
+    }
+
+
+def test_rounds_of_many_samples_are_compared_round_by_round() -> None:
+    before = results(latency=Figure("s", (1.0, 1.1, 9.0) * 6, "less", rounds=6))
+    after = results(latency=Figure("s", (2.0, 2.2, 9.0) * 6, "less", rounds=6))
+    (found,) = differences(before, after)
+    assert found.verdict == "worse"
+    assert found.ratio is not None
+    assert (found.ratio.low, found.ratio.value, found.ratio.high) == (2, 2, 2)
 
 
 def test_a_comparison_says_when_the_machine_itself_was_another() -> None:
