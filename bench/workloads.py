@@ -1,5 +1,11 @@
-"""What is captioned while something is measured: the same prompts for every contender, other frames in every round."""
+"""
+What is captioned while something is measured: the same prompts for every contender, and frames that no cache holds.
 
+Frames that a contender is given have a mark of their turn. Who reads the video itself sees none: its frames come again
+when it has read all others, which are more than the KV cache of `bench/models.py` holds.
+"""
+
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +26,7 @@ FRAMES = (1, 1, 1, 1, 1, 2, 2, 3, 3, 5)
 
 SECONDS = 600  # of the broadcast, but for a quick run
 QUICK_SECONDS = 90
+BROADCAST_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,6 @@ class Workload:
         content: list[dict[str, str]] = [{"type": "image"}] * frames
         return [{"role": "user", "content": [*content, {"type": "text", "text": self.text}]}]
 
-    def lengths(self) -> list[int]:
-        """Return the lengths of captions that occur. Callers of HTTP ask for each in a call of its own."""
-        return sorted({prompt.tokens for prompt in self.prompts})
-
     def mmif(self) -> str:
         """Return a MMIF with a TimeFrame for each prompt, in the manner of swt-detection; its label is its length."""
         from mmif import AnnotationTypes, Document, DocumentTypes, Mmif
@@ -125,9 +128,19 @@ def uniform(count: int, turn: int, *, frames: int, tokens: int, longest_edge: in
     return _workload("uniform", [(frames, tokens)] * count, turn, exact=True, longest_edge=longest_edge, quick=quick)
 
 
-def broadcast(count: int, turn: int, *, longest_edge: int = 0, quick: bool = False) -> Workload:
-    """Make prompts of three frames of the synthetic broadcast, whose captions end where the model ends them."""
-    return _workload("broadcast", [(3, 200)] * count, turn, exact=False, longest_edge=longest_edge, quick=quick)
+def broadcast(count: int, turn: int, *, longest_edge: int = 0, quick: bool = False, part: int = 0) -> Workload:
+    """
+    Make prompts of three frames of the synthetic broadcast, whose captions end where the model ends them.
+
+    :param part: see :func:`video`
+    """
+    shapes = [(BROADCAST_FRAMES, 200)] * count
+    return _workload("broadcast", shapes, turn, exact=False, longest_edge=longest_edge, quick=quick, part=part)
+
+
+def fresh_prompts(quick: bool = False) -> int:
+    """Return how many prompts :func:`broadcast` makes, in turns of one or more, before frames come again."""
+    return (_seconds(quick) - BROADCAST_FRAMES) // BROADCAST_FRAMES
 
 
 WORKLOADS = {"mixed": mixed, "broadcast": broadcast}
@@ -158,29 +171,46 @@ def of_mmif(
     return Workload("files", tuple(prompts), False, _question(), longest_edge, mark=turn + 1)
 
 
-def video(quick: bool = False) -> Path:
-    """Return the synthetic broadcast, rendered if it isn't there."""
-    from demo.broadcast import make_segments, render
+def video(quick: bool = False, part: int = 0) -> Path:
+    """
+    Return the synthetic broadcast, rendered if it isn't there.
 
-    seconds = QUICK_SECONDS if quick else SECONDS
-    path = FOLDER / f"broadcast-{seconds}s.mp4"
+    :param part: of it, each a file that begins when the one before ends; every frame shows its second, so that no two
+        parts have one in common
+    """
+    from demo.broadcast import NTSC, make_segments, render
+
+    seconds = _seconds(quick)
+    path = FOLDER / f"broadcast-{seconds}s{f'-{part}' if part else ''}.mp4"
     if not path.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.mp4")
-        render(part, make_segments(seconds, seed=7))
-        part.replace(path)
+        unfinished = path.with_suffix(".part.mp4")
+        begin = part * seconds
+        render(unfinished, make_segments(seconds, seed=7, start=begin), offset_frames=math.ceil(begin * NTSC))
+        unfinished.replace(path)
     return path
 
 
+def _seconds(quick: bool) -> int:
+    return QUICK_SECONDS if quick else SECONDS
+
+
 def _workload(
-    name: str, shapes: Sequence[tuple[int, int]], turn: int, *, exact: bool, longest_edge: int, quick: bool
+    name: str,
+    shapes: Sequence[tuple[int, int]],
+    turn: int,
+    *,
+    exact: bool,
+    longest_edge: int,
+    quick: bool,
+    part: int = 0,
 ) -> Workload:
-    path = str(video(quick))
-    last = (QUICK_SECONDS if quick else SECONDS) - max(frames for frames, _ in shapes)
+    path = str(video(quick, part))
+    last = _seconds(quick) - max(frames for frames, _ in shapes)
     second = turn * sum(frames for frames, _ in shapes)
     prompts = []
     for frames, tokens in shapes:
-        start = second % last
+        start = part * _seconds(quick) + second % last
         prompts.append(Prompt(path, tuple(1000 * (start + n) + 500 for n in range(frames)), tokens))
         second += frames
     return Workload(name, tuple(prompts), exact, _question(), longest_edge, mark=turn + 1)

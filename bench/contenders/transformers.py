@@ -111,7 +111,8 @@ def _app(folder: str, dtype: str) -> Any:
             """Count the tokens of a batch."""
             self.read += int(inputs["attention_mask"].sum())
             if self.lengths is not None:
-                self.written += sum(self.lengths[self.rows : self.rows + self.batch])
+                lengths = self.lengths[self.rows : self.rows + self.batch]
+                self.written += sum(min(length, answers.shape[1]) for length in lengths)
             else:
                 ended = answers == self.processor.tokenizer.eos_token_id
                 self.written += int((ended.cumsum(1) - ended.long() == 0).sum())

@@ -1,13 +1,16 @@
 """
 Captions per second against `parallelPrompts`, beside vLLM by itself and transformers as the incumbent uses it.
 
-All contenders have the same weights, number type, threads and frames, and are measured in turns. Each reads and writes
-as many tokens as any other, which is checked.
+All contenders have the same weights, number type, threads and frames, and are measured in turns. In every round each
+reads as many tokens as any other and, where captions have a given length, writes as many, which is checked; only
+through HTTP may the model end captions sooner, and then that is said. `http.16` has 16 prompts in flight over all its
+calls, of which there is one for each length of captions.
 """
 
 import argparse
+import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,21 +76,27 @@ def measure(run: "Run") -> None:
     def turn(name: str, size: int) -> Callable[[], float]:
         def caption() -> float:
             taken = spent.setdefault(_label(name, size), [])
-            # Every contender of every round has frames of its own, and none a cache of them.
-            number = len(taken) * len(labels) + labels.index(_label(name, size))
-            taken.append(remotes[name].caption(_workload(run, number, edge), size))
+            # None of its caches holds them: marked frames are new, and those of a server, which reads the video itself,
+            # come again when it has read all others.
+            workload = _workload(run, next(turns[name]), edge)
+            taken.append(remotes[name].caption(workload, size))
+            exact.add(workload.exact)
             return taken[-1].captions / taken[-1].seconds
 
         return caption
 
-    labels = [_label(name, size) for name in options.contenders for size in at_once[name]]
+    turns = {name: itertools.count() for name in options.contenders}
+    exact: set[bool] = set()
     speeds = run.take_turns(
         {_label(name, size): turn(name, size) for name in options.contenders for size in at_once[name]},
         options.rounds,
         warm_up=0,
     )
-    _check_that_all_did_the_same(spent)
+    check_that_all_did_the_same(spent, exact=all(exact))
+    run.settings["caption"] = mean_caption([one for taken in spent.values() for one in taken])
     run.show(_table(run, speeds, spent))
+    if all(exact) and (words := said_of_http(spent)):
+        run.show(words)
     _plot(run, speeds)
 
 
@@ -129,10 +138,52 @@ def _workload(run: "Run", turn: int, edge: int) -> Workload:
     return WORKLOADS[run.options.workload](run.options.prompts, turn, longest_edge=edge, quick=run.quick)
 
 
-def _check_that_all_did_the_same(spent: dict[str, list[Spent]]) -> None:
-    told = {label: taken[0] for label, taken in spent.items() if taken[0].prompt_tokens}
-    if len({(one.captions, one.images, one.prompt_tokens) for one in told.values()}) > 1:
-        raise RuntimeError(f"Not all contenders did the same work: {told}")
+def check_that_all_did_the_same(spent: dict[str, list[Spent]], *, exact: bool) -> None:
+    """
+    Hold every round of every contender against all others: rounds have other frames, and the same work.
+
+    :param exact: captions have a given length, but for those through HTTP, which the model may end sooner: no parameter
+        of the app forbids that. Otherwise each is as long as the model has something to say of its frames
+    :raises RuntimeError: if one captioned, read or wrote more than another
+    """
+    rounds = {f"{label}, round {number + 1}": one for label, taken in spent.items() for number, one in enumerate(taken)}
+    _check("captions, images, tokens read", {who: _read(one) for who, one in rounds.items()})
+    if exact:
+        written = {who: (one.completion_tokens,) for who, one in rounds.items() if not who.startswith("http.")}
+        _check("tokens written", written)
+
+
+def _read(one: Spent) -> tuple[int, ...]:
+    return one.captions, one.images, one.prompt_tokens
+
+
+def _check(what: str, done: Mapping[str, tuple[int, ...]]) -> None:
+    if len(set(done.values())) > 1:
+        raise RuntimeError(f"Not all did the same work ({what}): {done}")
+
+
+def said_of_http(spent: dict[str, list[Spent]]) -> str:
+    """Say that captions through HTTP were shorter than the others, if they were; for exact workloads."""
+    through = {label: mean_caption(taken)["tokens"] for label, taken in spent.items() if label.startswith("http.")}
+    others = [mean_caption(taken)["tokens"] for label, taken in spent.items() if label not in through]
+    if not through or not others or min(through.values()) >= max(others):
+        return ""
+    tokens = ", ".join(f"{label} {written:.1f}" for label, written in through.items())
+    return (
+        "Through HTTP the model ended captions by itself, so that less was written there, in tokens a caption: "
+        f"{tokens}, the others {max(others):.1f}."
+    )
+
+
+def mean_caption(rounds: Sequence[Spent]) -> dict[str, float]:
+    """Return what a caption was on average: its frames, the tokens that were read and those that were written."""
+    captions = sum(one.captions for one in rounds)
+    sums = {
+        "frames": sum(one.images for one in rounds),
+        "prompt_tokens": sum(one.prompt_tokens for one in rounds),
+        "tokens": sum(one.completion_tokens for one in rounds),
+    }
+    return {name: round(total / captions, 2) for name, total in sums.items()}
 
 
 def _table(run: "Run", speeds: dict[str, list[float]], spent: dict[str, list[Spent]]) -> Table:
@@ -157,9 +208,9 @@ def _table(run: "Run", speeds: dict[str, list[float]], spent: dict[str, list[Spe
                 continue
             ratio = run.record_ratio(f"{label}_over_{name}", samples, speeds[other]).interval
             ratios.append(f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})")
-        one = spent[label][-1]
-        written = f"{one.completion_tokens / one.captions * interval.value:.0f}" if one.completion_tokens else ""
-        table.add_row(label, f"{interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})", written, *ratios)
+        written = mean_caption(spent[label])["tokens"] * interval.value
+        words = f"{interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})"
+        table.add_row(label, words, f"{written:.0f}", *ratios)
     return table
 
 

@@ -8,13 +8,24 @@ import pytest
 from PIL import ImageChops
 
 from bench import workloads
-from bench.workloads import FRAMES, LENGTHS, Workload, mixed, of_mmif, uniform
+from bench.workloads import FRAMES, LENGTHS, Workload, fresh_prompts, mixed, of_mmif, uniform
 from demo.broadcast import Broadcast
 
 
 @pytest.fixture(autouse=True)
 def video(monkeypatch: pytest.MonkeyPatch, broadcast: Broadcast) -> None:
-    monkeypatch.setattr(workloads, "video", lambda quick=False: broadcast.path)
+    monkeypatch.setattr(workloads, "video", lambda quick=False, part=0: broadcast.path)
+
+
+def test_parts_of_the_broadcast_show_seconds_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(workloads, "FOLDER", tmp_path)
+    monkeypatch.setattr(workloads, "QUICK_SECONDS", 6)
+    first, second = (workloads.broadcast(1, 0, quick=True, part=part) for part in range(2))
+    assert [prompt.instants for prompt in (*first.prompts, *second.prompts)] == [(500, 1500, 2500), (6500, 7500, 8500)]
+    assert first.prompts[0].video != second.prompts[0].video
+    pictures = [picture.tobytes() for workload in (first, second) for picture in workload.images()[0]]
+    assert len(set(pictures)) == 6
 
 
 def shape(workload: Workload) -> list[tuple[int, int]]:
@@ -52,8 +63,16 @@ def test_the_mmif_asks_for_the_same_prompts(tmp_path: Path) -> None:
         if "TimeFrame" in annotation["@type"]
     ]
     assert labels == [str(prompt.tokens) for prompt in workload.prompts]
-    assert workload.lengths() == sorted(LENGTHS)
     # Files have the same frames in every turn; a pixel tells them apart, and nothing else.
     first, again = workload.images()[0][0], planned.images()[0][0]
     assert ImageChops.difference(first, again).getbbox() == (0, 0, 1, 1)
     assert again.getpixel((0, 0)) == (7, 0, 0)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_no_two_calls_of_the_broadcast_have_a_frame_in_common(quick: bool) -> None:
+    calls = [workloads.broadcast(1, turn, quick=quick) for turn in range(fresh_prompts(quick))]
+    beside = [workloads.broadcast(400, turn, quick=quick, part=1) for turn in range(2)]
+    seen = [ms for workload in calls for prompt in workload.prompts for ms in prompt.instants]
+    assert len(set(seen)) == len(seen) == 3 * fresh_prompts(quick)
+    assert set(seen).isdisjoint(ms for workload in beside for prompt in workload.prompts for ms in prompt.instants)
