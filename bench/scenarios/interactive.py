@@ -2,13 +2,16 @@
 A call of one prompt: how long does it take beside a backfill, against how long while the server is idle?
 
 The backfill keeps as many prompts in flight as ``backfill.py --server`` does, in the background as that one sends them
-(``X-Priority: background``), and then at normal priority, as a caller who says nothing. All three take turns. There is
-a pause between calls, so that each finds the backfill at full speed, and not what the call before has left of it. What
-the backfill gets done meanwhile is shown, too: nobody may stand still.
+(``X-Priority: background``), and then at normal priority, as a caller who says nothing. All three take turns, and each
+round begins with another; a ratio is that of the medians of one round. No two calls have a frame in common, nor has one
+with the backfill: it would be found in the engine's cache. There is a pause between calls, so that each finds the
+backfill at full speed, and not what the call before has left of it. What the backfill gets done meanwhile is shown,
+too: nobody may stand still.
 """
 
 import argparse
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,20 +21,20 @@ import requests
 from rich.table import Table
 
 from bench.models import add_model_option, kv_cache_gib, model_folder
-from bench.samples import percentile
-from bench.workloads import broadcast
+from bench.samples import percentile, ratio_of_neighbours
+from bench.workloads import broadcast, fresh_prompts
 
 if TYPE_CHECKING:
     from bench.run import Run
     from bench.server import Server
 
-ROUNDS = 4
-CALLS = 15  # in each round
+ROUNDS = 6
+CALLS = 10  # in each round
 PAUSE_SECONDS = 0.3  # between two of them; the backfill does several prompts in it
-BODIES = 100
 PROMPTS = 400  # of one call of the backfill, which is made over and over
 IN_FLIGHT = 16
 TARGET = 1.5
+BACKFILLED, CALLED = 0, 1  # parts of the broadcast; other scenarios have called the same server with the first
 BESIDE = {"idle": None, "background": "background", "normal": "normal"}
 
 
@@ -46,45 +49,60 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(run: "Run") -> None:
-    """Call the server while it is idle, beside a backfill in the background, and beside one that isn't."""
+    """
+    Call the server while it is idle, beside a backfill in the background, and beside one that isn't.
+
+    :raises ValueError: if there are more calls than the video has frames for
+    """
     options = run.options
     rounds, calls = (1, 3) if run.quick else (options.rounds, options.calls)
+    if 1 + rounds * calls * len(BESIDE) > (most := fresh_prompts(run.quick)):
+        raise ValueError(f"{rounds} rounds of {len(BESIDE)} times {calls} calls and one before: at most {most} in all")
     run.settings |= {"model": options.model, "rounds": rounds, "calls": calls, "in_flight": options.in_flight}
     folder = model_folder(options.model)
     server = run.engines.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
-    bodies = [broadcast(1, turn, quick=run.quick).mmif() for turn in range(4 if run.quick else BODIES)]
-    backfill = broadcast(40 if run.quick else PROMPTS, 0, quick=run.quick).mmif()
+    bodies = (broadcast(1, turn, quick=run.quick, part=CALLED).mmif() for turn in itertools.count())
+    backfill = broadcast(40 if run.quick else PROMPTS, 0, quick=run.quick, part=BACKFILLED).mmif()
     latencies: dict[str, list[float]] = {name: [] for name in BESIDE}
     done: dict[str, list[float]] = {name: [] for name in BESIDE}
-    _ask(server, bodies[0])
+    _ask(server, next(bodies))
     for number in run.steps(range(rounds), "rounds"):
-        for name, priority in BESIDE.items():
-            with _backfill(server, backfill, priority, options.in_flight):
+        for name in order(number):
+            asked = list(itertools.islice(bodies, calls))
+            with _backfill(server, backfill, BESIDE[name], options.in_flight):
                 before, began = _answered(server), time.perf_counter()
-                taken = []
-                for call in range(calls):
+                for body in asked:
                     time.sleep(PAUSE_SECONDS)
-                    taken.append(_ask(server, bodies[(number * calls + call) % len(bodies)]))
+                    latencies[name].append(_ask(server, body))
                 done[name].append((_answered(server) - before - calls) / (time.perf_counter() - began))
-            latencies[name] += taken
     _report(run, latencies, done)
 
 
+def order(number: int) -> list[str]:
+    """Return what calls are made beside in a round, in its order: each round begins with another."""
+    names = list(BESIDE)
+    first = number % len(names)
+    return names[first:] + names[:first]
+
+
 def _report(run: "Run", latencies: dict[str, list[float]], done: dict[str, list[float]]) -> None:
+    rounds = len(done["idle"])
     table = Table(title=f"seconds that a call of one prompt takes ({run.options.model}); target: {TARGET} times idle")
     for column in ("beside", "median", "90%", "longest", "times idle", "prompts/s of the backfill"):
         table.add_column(column, justify="left" if column == "beside" else "right")
-    idle = percentile(latencies["idle"], 0.5)
+    figures = {
+        name: run.record(f"{name}.latency", taken, "s", "less", rounds=rounds) for name, taken in latencies.items()
+    }
     for name, taken in latencies.items():
-        median = percentile(taken, 0.5)
-        run.record(f"{name}.latency", taken, "s", "less")
-        run.record(f"{name}.ratio", median / idle, "x", "less")
-        run.record(f"{name}.backfill", done[name], "prompts/s", "more")
-        words = "nothing" if name == "idle" else f"{run.options.in_flight} prompts in flight, {name}"
-        rate = "" if name == "idle" else f"{percentile(done[name], 0.5):.1f}"
-        table.add_row(
-            words, f"{median:.3f}", f"{percentile(taken, 0.9):.3f}", f"{max(taken):.3f}", f"{median / idle:.2f}", rate
-        )
+        words, beside = "nothing", ["", ""]
+        if name != "idle":
+            words = f"{run.options.in_flight} prompts in flight, {name}"
+            ratios = ratio_of_neighbours(figures[name].by_round, figures["idle"].by_round)
+            ratio = run.record(f"{name}.ratio", ratios, "x", "less").interval
+            rate = run.record(f"{name}.backfill", done[name], "prompts/s", "more").interval
+            beside = [f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})", f"{rate.value:.1f}"]
+        shares = (percentile(taken, 0.5), percentile(taken, 0.9), max(taken))
+        table.add_row(words, *(f"{seconds:.3f}" for seconds in shares), *beside)
     run.show(table)
 
 

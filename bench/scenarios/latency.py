@@ -1,8 +1,8 @@
 """
 Latency of calls over HTTP against concurrent callers, and against the rate at which calls arrive.
 
-Each call captions one TimeFrame; frames come again after a hundred calls. The callers are a process of their own
-(`bench/load.py`).
+Each call captions one TimeFrame; frames come again when all others have been asked for, and the cache has lost them.
+The callers are a process of their own (`bench/load.py`).
 """
 
 import argparse
@@ -17,13 +17,12 @@ from rich.table import Table
 from bench.load import Answered, Load
 from bench.models import add_model_option, kv_cache_gib, model_folder
 from bench.samples import percentile
-from bench.workloads import broadcast
+from bench.workloads import broadcast, fresh_prompts
 
 if TYPE_CHECKING:
     from bench.run import Run
 
 PERCENTILES = (0.5, 0.9, 0.99)
-BODIES = 100
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +46,7 @@ def measure(run: "Run") -> None:
     run.settings |= {"model": options.model, "calls": options.calls}
     folder = model_folder(options.model)
     server = run.engines.server(model=str(folder), kv_cache_gib=kv_cache_gib(folder))
-    bodies = [broadcast(1, turn, quick=run.quick).mmif() for turn in range(4 if run.quick else BODIES)]
+    bodies = [broadcast(1, turn, quick=run.quick).mmif() for turn in range(4 if run.quick else fresh_prompts())]
     _send(Load(server.url, bodies, 4, callers=4))
     table = Table(title=f"seconds from when a call was due to its answer ({options.model}, one TimeFrame a call)")
     for column in ("callers", "calls/s", *(f"{share:.0%}" for share in PERCENTILES), "longest", "errors"):

@@ -7,6 +7,7 @@ writing of tokens. What each stage has to compute or read is counted (see `bench
 
 import argparse
 import contextlib
+import itertools
 import statistics
 import time
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ def _round(run: "Run", turn: int, edge: int) -> Workload:
 
 def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     """Time calls and their stages by themselves, in turns."""
-    turns = iter(range(1_000_000))
+    # Each has a video's frames one after the other: calls read them unmarked, and come back to the first ones late.
+    turns = {stage: itertools.count() for stage in ("reading", "engine", "call")}
     traces: list[list[Trace]] = []  # call by call
     cores: dict[str, list[float]] = {}
 
@@ -73,19 +75,19 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
         cores.setdefault(stage, []).append((_cpu_seconds() - before) / (time.perf_counter() - began))
 
     def reading() -> float:
-        workload = _round(run, next(turns), edge)
+        workload = _round(run, next(turns["reading"]), edge)
         with busy("reading"):
             began = time.perf_counter()
             workload.images()
             return time.perf_counter() - began
 
     def engine() -> float:
-        requests = requests_of(_round(run, next(turns), edge))
+        requests = requests_of(_round(run, next(turns["engine"]), edge))
         with busy("engine"):
             return answer(captioner.engine, requests, run.options.parallel).seconds
 
     def call() -> float:
-        workload = _round(run, next(turns), edge)
+        workload = _round(run, next(turns["call"]), edge)
         mmif = workload.mmif()
         parameters: dict[str, list[str]] = {
             "maxNewTokens": [str(workload.prompts[0].tokens)],
