@@ -1,6 +1,7 @@
 """The models that are measured: by the names of the app, or random weights of a real checkpoint's sizes."""
 
 import argparse
+import os
 from pathlib import Path
 
 from bench.geometry import GEOMETRIES, checkpoint, geometry_of
@@ -21,6 +22,17 @@ def add_dtype_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="bfloat16", help="number type of the weights [default: bfloat16]")
 
 
+def add_resolution_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """Let the resolution of frames be chosen: as the app does it, or at which each is one tile and costs least."""
+    words = f"of frames: the app's default, or one tile each [default: {default}]"
+    parser.add_argument("--resolution", choices=("tile", "default"), default=default, help=words)
+
+
+def longest_edge(folder: Path, resolution: str) -> int:
+    """Return what `longestEdge` says of a resolution, in px; 0 is the model's own."""
+    return tile_edge(folder) if resolution == "tile" else 0
+
+
 def model_folder(name: str) -> Path:
     """
     Return the folder of a model's files; random weights are made if they aren't there.
@@ -38,8 +50,11 @@ def kv_cache_gib(folder: Path) -> str:
     Return the cache that 32 prompts of a few frames need, as a setting, and not much more.
 
     Several engines share this machine; and where the server reads the same frames again after some rounds, their
-    prompts must have left the cache by then.
+    prompts must have left the cache by then. Where the operator has chosen a size (``CAPTIONER_KV_CACHE_GIB``), it is
+    that: all that are loaded at once may not fit on his card otherwise.
     """
+    if chosen := os.environ.get("CAPTIONER_KV_CACHE_GIB"):
+        return chosen
     width = geometry_of(folder).text.width
     return next(size for least, size in CACHES if width >= least)
 

@@ -39,6 +39,7 @@ class Offline:
                     "max_num_batched_tokens",
                     "max_num_seqs",
                     "kv_cache_memory_bytes",
+                    "gpu_memory_utilization",  # that vLLM wants to find free at its start, whatever it then takes
                     "enforce_eager",
                     "mm_processor_cache_gb",
                     "enable_prefix_caching",

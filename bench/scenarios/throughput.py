@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bench.contenders import Contender, Remote, Spent
-from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
+from bench.models import (
+    add_dtype_option,
+    add_model_option,
+    add_resolution_option,
+    kv_cache_gib,
+    longest_edge,
+    model_folder,
+)
 from bench.workloads import WORKLOADS, Workload, mixed, of_mmif
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mmif", type=Path, nargs="+", help="caption these files instead; not through HTTP")
     parser.add_argument("--prompts", type=int, default=40, help="captions in a round [default: 40]")
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
-    parser.add_argument("--resolution", choices=("tile", "default"), default="tile", help="of frames [default: tile]")
+    add_resolution_option(parser, "tile")
     parser.add_argument("--parallel", type=_numbers, default=(1, 2, 4, 8, 16, 32), help="[default: 1,2,4,8,16,32]")
     parser.add_argument("--http-parallel", type=_numbers, default=(16,), help="likewise, through HTTP [default: 16]")
     parser.add_argument("--batches", type=_numbers, default=(1, 4, 8), help="transformers' batches [default: 1,4,8]")
@@ -51,7 +58,7 @@ def measure(run: "Run") -> None:
     if options.mmif:  # the server would read the same frames in every round, and find them in its caches
         options.contenders = tuple(name for name in options.contenders if name != "http")
     folder = model_folder(options.model)
-    edge = tile_edge(folder) if options.resolution == "tile" else 0
+    edge = longest_edge(folder, options.resolution)
     run.settings |= {
         "model": options.model,
         "dtype": options.dtype,

@@ -3,7 +3,7 @@ Search settings for the machine at hand, within a time budget, and print those t
 
 One setting after the other is changed, and measured in turns with the best so far, both engines loaded; a change is
 kept only where it gains more than noise. Last, what was found is measured in turns with the defaults, and that is the
-gain printed.
+gain printed. It holds for the model and the resolution that were searched with: by default, the demonstration model's.
 """
 
 import argparse
@@ -15,7 +15,14 @@ from rich.table import Table
 
 from bench.contenders import Remote
 from bench.contenders.engine import AppEngine
-from bench.models import add_dtype_option, add_model_option, kv_cache_gib, model_folder, tile_edge
+from bench.models import (
+    add_dtype_option,
+    add_model_option,
+    add_resolution_option,
+    kv_cache_gib,
+    longest_edge,
+    model_folder,
+)
 from bench.samples import median_interval, ratio_of_neighbours, verdict
 from bench.workloads import mixed
 
@@ -34,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
     add_model_option(parser)
     add_dtype_option(parser)
+    add_resolution_option(parser, "default")
     parser.add_argument("--minutes", type=float, default=20, help="that the search may take [default: 20]")
     parser.add_argument("--prompts", type=int, default=40, help="captions in a round [default: 40]")
     parser.add_argument("--rounds", type=int, default=6, help="of each comparison [default: 6]")
@@ -62,7 +70,7 @@ class Search:
     def __init__(self, run: "Run", folder: "Path", until: float) -> None:
         self._run = run
         self._folder = folder
-        self._edge = tile_edge(folder)
+        self._edge = longest_edge(folder, run.options.resolution)
         self._until = until
         self._turn = 0
         self._engines: dict[str, Remote] = {}
@@ -131,7 +139,7 @@ class Search:
 def measure(run: "Run") -> None:
     """Search, and print what was found."""
     if run.quick:
-        run.options.prompts, run.options.rounds, run.options.minutes = 6, 5, 1
+        run.options.prompts, run.options.rounds, run.options.minutes, run.options.resolution = 6, 5, 1, "tile"
     folder = model_folder(run.options.model)
     search = Search(run, folder, time.monotonic() + 60 * run.options.minutes)
     try:
@@ -139,10 +147,11 @@ def measure(run: "Run") -> None:
         gain = run.record("gain", search.gain(), "x", "more").interval
     finally:
         search.close()
-    run.settings |= {"model": run.options.model, "best": search.best}
-    table = Table(
-        "tried", "against the best so far", "verdict", title=f"settings for this machine ({run.options.model})"
-    )
+    resolution = run.options.resolution
+    run.settings |= {"model": run.options.model, "resolution": resolution, "best": search.best}
+    frames = "frames at default resolution" if resolution == "default" else "frames of one tile"
+    title = f"settings for this machine ({run.options.model}, {frames})"
+    table = Table("tried", "against the best so far", "verdict", title=title)
     for row in search.tried:
         table.add_row(*row)
     run.show(table)
