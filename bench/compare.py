@@ -51,6 +51,12 @@ def differences(before: Results, after: Results) -> Iterator[Difference]:
             yield Difference(name, before.figures[name], figure, _ratio(before.figures[name], figure))
 
 
+def drifted(results: Results) -> bool:
+    """Whether the machine was not as fast at the end of a run as at its beginning."""
+    first, last = results.about["probes"]
+    return bool(abs(last / first - 1) > DRIFT)
+
+
 def remarks(before: Results, after: Results) -> Iterator[str]:
     """Yield what a reader has to know before he believes the ratios."""
     for what in ("processor", "cores", "gpus"):
@@ -63,8 +69,8 @@ def remarks(before: Results, after: Results) -> Iterator[str]:
             f"{speeds[0]:.0f} and {speeds[1]:.0f} GFLOP/s); measure both again, one after the other."
         )
     for results, which in ((before, "first"), (after, "second")):
-        first, last = results.about["probes"]
-        if abs(last / first - 1) > DRIFT:
+        if drifted(results):
+            first, last = results.about["probes"]
             yield f"The machine's speed changed during the {which} run, from {first:.0f} to {last:.0f} GFLOP/s."
         if results.quick:
             yield f"The {which} results are from a --quick run: a check that it runs, not a measurement."

@@ -44,9 +44,13 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> dict[str, Any]:
-    """Return the commit that is measured, and whether the files differ from it."""
+    """
+    Return the commit that is measured, and whether the files differ from it.
+
+    Not those of the documentation: the results of a measurement are among them, and the next one is of the same code.
+    """
     commit = _git("rev-parse", "HEAD")
-    return {"commit": commit or "unknown", "changed": bool(_git("status", "--porcelain"))}
+    return {"commit": commit or "unknown", "changed": bool(_git("status", "--porcelain", "--", ".", ":!docs"))}
 
 
 def environment() -> dict[str, str]:

