@@ -183,8 +183,9 @@ class SmolVLM2Captioner(ClamsPromptableApp):
         for one in asked:
             self.check_resolution(one.framing)
         running.check()
-        with self.videos.lease() as fetch:
-            works = [Work(plan(mmif, one, self.places, fetch), one, self._conversation(one)) for one in asked]
+        with running.watching_the_clock(), self.videos.lease(running) as fetch:  # a plan may have to fetch videos
+            plans = [plan(mmif, one, self.places, fetch, running) for one in asked]
+            works = [Work(made, one, self._conversation(one)) for made, one in zip(plans, asked)]
             if any(work.plan.tasks for work in works):
                 self.engine.start()
             call = through(self.engine.open_call(background=running.background))

@@ -283,7 +283,7 @@ def _outcomes(results: Sequence[_Results], running: RunningCall) -> list[Outcome
     running.check()
     if running.reason is Reason.DEADLINE:
         for result in results:
-            result.give_up(f"the call's time of {running.seconds} s was over before its turn was done.", Cause.DEADLINE)
+            result.give_up(running.out_of_time, Cause.DEADLINE)
     outcomes = [result.outcome() for result in results]
     running.told = [warning for outcome in outcomes for warning in outcome.warnings]
     running.warnings.update(warning.cause for warning in running.told)

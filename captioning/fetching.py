@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from captioning.running import RunningCall
 from captioning.urls import Url, opened
 
 Fetch = Callable[[Url], Path]
@@ -70,12 +71,16 @@ class VideoCache:
         return sum(file.size for file in self._files.values())
 
     @contextlib.contextmanager
-    def lease(self) -> Iterator[Fetch]:
+    def lease(self, running: RunningCall | None = None) -> Iterator[Fetch]:
         """
         Yield what fetches a video, or finds it there, and keeps it until the end of the block.
 
-        It raises OSError if a video can't be had, or is larger than all the room; and :class:`DiskFull`.
+        It raises OSError if a video can't be had, or is larger than all the room; and :class:`DiskFull`. When the call
+        is cancelled it neither waits nor fetches any longer, and raises as :meth:`RunningCall.go_on` does.
+
+        :param running: whose files they are
         """
+        call = running or RunningCall()
         mine: dict[Url, tuple[str, Path]] = {}
         failed: dict[Url, OSError] = {}
 
@@ -84,21 +89,23 @@ class VideoCache:
                 raise failed[url]
             if url not in mine:
                 try:
-                    mine[url] = self._get(url, waits=not mine)
+                    mine[url] = self._get(url, call, waits=not mine)
                 except OSError as error:
                     failed[url] = error
                     raise
             return mine[url][1]
 
         try:
-            yield fetch
+            with call.on_cancel(self._wake):
+                yield fetch
         finally:
             with self._changed:
                 for key, _ in mine.values():
                     self._let_go(key)
 
-    def _get(self, url: Url, waits: bool) -> tuple[str, Path]:
+    def _get(self, url: Url, call: RunningCall, waits: bool) -> tuple[str, Path]:
         """Lease the file of a URL; returns its key and where it is."""
+        call.go_on()
         with opened(url) as (system, name):
             info = system.info(name)
         size = None if info.get("size") is None else int(info["size"])
@@ -109,18 +116,19 @@ class VideoCache:
         with self._changed:
             file = self._files.setdefault(key, _File())
             file.leases += 1
-            if file.leases > 1 or file.path is not None:
-                file.urgent |= not waits
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: file.path is not None or self._files.get(key) is not file)
-                # Without a path, whoever fetched it has failed.
-                return (key, file.path) if file.path is not None else self._get(url, waits)
-            file.urgent = not waits
+            file.urgent |= not waits
+            others = file.leases > 1 or file.path is not None
+            path = self._wait_for_others(key, file, call) if others else None
+        if path is not None:
+            return key, path
+        if others:  # in vain
+            return self._get(url, call, waits)
         try:
             with self._changed:
-                self._changed.wait_for(lambda: self._make_room(room) or file.urgent)
+                self._changed.wait_for(lambda: call.reason or self._make_room(room) or file.urgent)
+                call.go_on()
                 file.size = room
-            path = self._download(url, size)
+            path = self._download(url, size, call)
         except BaseException:
             with self._changed:
                 del self._files[key]
@@ -131,6 +139,14 @@ class VideoCache:
             self._changed.notify_all()
         return key, path
 
+    def _wait_for_others(self, key: str, file: _File, call: RunningCall) -> Path | None:
+        """Wait until a file is there; ``None``, and the lease is over, if whoever fetches it fails, or the call is."""
+        self._changed.notify_all()  # it may have become urgent
+        self._changed.wait_for(lambda: call.reason or file.path or self._files.get(key) is not file)
+        if file.path is None and self._files.get(key) is file:
+            self._let_go(key)
+        return file.path
+
     def _make_room(self, size: int) -> bool:
         """Remove files that nobody leases, the oldest first, until so many bytes fit; returns whether they do."""
         for key, file in list(self._files.items()):
@@ -140,6 +156,10 @@ class VideoCache:
                 del self._files[key]
                 file.path.unlink(missing_ok=True)
         return self.held + size <= self.limit
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _let_go(self, key: str) -> None:
         file = self._files.pop(key)
@@ -154,13 +174,14 @@ class VideoCache:
             f"it has {size}more than the {room} that there is room for. The operator can make more (--video-cache-gib)"
         )
 
-    def _download(self, url: Url, size: int | None) -> Path:
+    def _download(self, url: Url, size: int | None, call: RunningCall) -> Path:
         """
         Fetch a file.
 
         :param size: bytes that its server says it has
         :raises OSError: if it can't be had, or turns out to be larger than it may be
         :raises DiskFull: if it can't be written
+        :raises CallCancelled, OutOfTime: if the call is over
         """
         with self._changed:
             self._numbers += 1
@@ -168,6 +189,8 @@ class VideoCache:
         from fsspec import Callback
 
         def watch(_: int | None, fetched: int) -> None:
+            if call.reason:  # by an OSError: fsspec takes what is no Exception, in its own thread, for success
+                raise OSError("the call is over")
             if size is None and fetched > self.limit:
                 raise OSError(self._too_large())
             if size is not None and fetched > size:
@@ -179,6 +202,7 @@ class VideoCache:
                 watch(None, path.stat().st_size)  # not every system tells while it is at it
         except BaseException as error:
             path.unlink(missing_ok=True)
+            call.go_on()
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 raise DiskFull(
                     f"{url} can't be fetched to {self._parent}: {error.strerror}. See --video-cache."

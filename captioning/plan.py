@@ -14,6 +14,7 @@ from mmif.utils.timeunit_helper import convert
 from captioning.fetching import Fetch
 from captioning.parameters import Parameters
 from captioning.places import ANYWHERE, ForbiddenPlace, Places
+from captioning.running import OutOfTime, RunningCall
 from captioning.videos import locate, rate_of
 from captioning.warning import CaptionWarning, Cause
 from sampling.source import VideoError
@@ -58,14 +59,23 @@ class Plan:
     failures: int = 0
 
 
-def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE, fetch: Fetch | None = None) -> Plan:
+def plan(
+    mmif: Mmif,
+    parameters: Parameters,
+    places: Places = ANYWHERE,
+    fetch: Fetch | None = None,
+    running: RunningCall | None = None,
+) -> Plan:
     """
     Turn the TimeFrames that ``parameters`` select into tasks.
 
     :param places: where videos may be read from
     :param fetch: fetches those with a URL; see :func:`captioning.videos.locate`
+    :param running: the call that it is for. TimeFrames that its deadline comes before have a warning
     :raises ValueError: if the MMIF holds no video
+    :raises CallCancelled: if the call was cancelled, but not by its deadline
     """
+    call = running or RunningCall()
     videos = {document.id: document for document in mmif.get_documents_by_type(DocumentTypes.VideoDocument)}
     if not videos:
         raise ValueError("The input MMIF has no VideoDocument; this app captions TimeFrames of videos.")
@@ -75,12 +85,16 @@ def plan(mmif: Mmif, parameters: Parameters, places: Places = ANYWHERE, fetch: F
     missing: dict[tuple[str, Cause], list[str]] = {}
     for time_frame in _selected(mmif, parameters.labels, made):
         try:
+            call.go_on()
             task = _task(mmif, time_frame, parameters, videos, located, rates)
         except _NotAVideo:
             continue
         except (ValueError, KeyError, TypeError) as error:
             made.failures += 1
             made.warnings.append(not_captioned([time_frame.id], f"{_text(error)}.", Cause.UNUSABLE_TIME_FRAME))
+            continue
+        except OutOfTime as error:
+            missing.setdefault((str(error), Cause.DEADLINE), []).append(time_frame.id)
             continue
         except (OSError, RuntimeError, VideoError) as error:
             cause = Cause.FORBIDDEN_PLACE if isinstance(error, ForbiddenPlace) else Cause.UNREADABLE_VIDEO

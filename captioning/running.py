@@ -41,6 +41,10 @@ class CallCancelled(BaseException):
         self.reason = reason
 
 
+class OutOfTime(Exception):
+    """The call's deadline has passed before something was done; what is done is wanted. Seen as a warning."""
+
+
 class Stages(NamedTuple):
     """How many of a call's prompts that are not done are where."""
 
@@ -149,6 +153,22 @@ class RunningCall:
         """
         if self._reason not in (None, Reason.DEADLINE):
             raise CallCancelled(self._reason)
+
+    def go_on(self) -> None:
+        """
+        Begin something that takes its time, or not.
+
+        :raises CallCancelled: as :meth:`check`
+        :raises OutOfTime: if its deadline has passed
+        """
+        self.check()
+        if self._reason is Reason.DEADLINE:
+            raise OutOfTime(self.out_of_time)
+
+    @property
+    def out_of_time(self) -> str:
+        """What is said of a TimeFrame that its deadline came before."""
+        return f"the call's time of {self.seconds} s was over before its turn was done."
 
     @contextlib.contextmanager
     def on_cancel(self, hook: Callable[[], None]) -> Iterator[None]:

@@ -63,6 +63,16 @@ def _fetched(document: Document, url: Url, places: Places, fetch: Fetch) -> Path
     raise FileNotFoundError(f"there is no file {url}, where {document.id} should be.")
 
 
+class _Opened(Document):  # type: ignore[misc]
+    """A document whose file the SDK is about to open, and would follow to other files if it is a playlist."""
+
+    def location_path(self, nonexist_ok: bool = True) -> str:
+        """:raises VideoError: if it can't be opened, or is no video"""
+        path = super().location_path(nonexist_ok)
+        Source(path).close()
+        return str(path)
+
+
 def rate_of(document: Document, path: Path) -> float:
     """
     Return the frames per second that the document tells, or an earlier app of it, or its file at ``path``.
@@ -70,10 +80,9 @@ def rate_of(document: Document, path: Path) -> float:
     :raises ValueError: if that is no rate
     :raises VideoError: if the file can't be opened
     """
-    Source(path).close()  # which refuses what the SDK would follow to other files
     # Through a copy: where the SDK has to open the video, it writes what it learns into the document it is given, and
     # from there into the output.
-    copy = Document(document.serialize())
+    copy = _Opened(document.serialize())
     copy._props_ephemeral.update(document._props_ephemeral)  # what earlier apps recorded; the text has none of it
     copy.location = f"file://{path}"  # as it is: the SDK takes percent signs literally
     try:

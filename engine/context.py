@@ -181,11 +181,7 @@ class Context:
         room = (self.length - words - each) // answers
         answer = max(1, max_new_tokens if max_new_tokens <= room else min(room, USUAL_ANSWER))
         fitting = max(0, self.length - words - answers * answer) // each
-        needed = words + frames * each + answers * answer
-        said = (
-            f"The prompt is too long: {needed} tokens or more with its {frames} frames at {self.tile_edge} px and "
-            f"{answers * answer} for the answer, of {self.length} that the model takes."
-        )
+        said = self._too_long(words + frames * each + answers * answer, frames, self.tile_edge, answers * answer)
         if not fitting:
             raise PromptRefused(f"{said} {_NO_ROOM}")
         wanted = wanted_edge or self.own_edge
@@ -218,11 +214,7 @@ class Context:
         self, text: Callable[[int], str], sizes: Sequence[Size], wanted: int, least: int, answers: int, answer: int
     ) -> str:
         needed = self.prompt_tokens(text(len(sizes)), sizes, least) + answers * answer
-        frames = f"its {len(sizes)} frame(s) at {least} px and " if sizes else ""
-        said = (
-            f"The prompt is too long: {needed} tokens with {frames}{answers * answer} for the answer, of {self.length} "
-            "that the model takes."
-        )
+        said = self._too_long(needed, len(sizes), least, answers * answer)
         fitting = self._frames_that_fit(text, sizes, least, answers * answer)
         if not fitting:
             return f"{said} {_NO_ROOM}"
@@ -232,6 +224,11 @@ class Context:
         if least > self.tile_edge:
             return f"{said}, or contextOverflow to shrink."
         return f"{said}."
+
+    def _too_long(self, needed: int, frames: int, edge: int, answer: int) -> str:
+        shown = f"its {frames} frame(s) at {edge} px and " if frames else ""
+        room = f"{answer} for the answer, of {self.length} that the model takes."
+        return f"The prompt is too long: {needed} tokens with {shown}{room}"
 
     def _frames_that_fit(self, text: Callable[[int], str], sizes: Sequence[Size], edge: int, answer: int) -> int:
         """The largest number of frames of which any choice fits, each taken to be as large as the largest."""

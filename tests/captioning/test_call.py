@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+from fsspec import filesystem
+from fsspec.implementations.memory import MemoryFileSystem
 from mmif import Mmif
 
 from app import SmolVLM2Captioner
@@ -341,6 +343,33 @@ def test_a_call_without_time_fails_and_says_so(captioner: SmolVLM2Captioner, une
         ask(captioner, work, parameters, running=running, budget=budget)
     assert running.reason is Reason.DEADLINE
     nothing_is_left(captioner, budget)
+
+
+def test_the_time_that_a_video_takes_to_fetch_counts(
+    captioner: SmolVLM2Captioner, uneven: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, over = threading.Event(), threading.Event()
+
+    def endless(self: Any, name: str, target: str, callback: Any) -> None:
+        began.set()
+        while not over.wait(0.01):
+            callback.relative_update(1)
+
+    memory = filesystem("memory")
+    memory.pipe("/tapes/a.mp4", bytes(1000_000))
+    monkeypatch.setattr(MemoryFileSystem, "get_file", endless)
+    mmif = Mmif(swt_mmif(uneven))
+    mmif["d1"].location = "memory://tapes/a.mp4"
+    try:
+        with (
+            RunningCall(seconds=0.5).current(),
+            pytest.raises(CaptioningFailed, match="the call's time of 0.5 s was over"),
+        ):
+            captioner.annotate(mmif)
+        assert began.is_set()
+    finally:
+        over.set()
+        memory.rm("/tapes", recursive=True)
 
 
 def test_a_time_limit_beyond_all_clocks_is_none() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +17,10 @@ from mmif import Document, DocumentTypes
 
 from captioning.fetching import DiskFull, VideoCache
 from captioning.places import ForbiddenPlace, Places
+from captioning.running import CallCancelled, OutOfTime, Reason, RunningCall
 from captioning.urls import Url
 from captioning.videos import locate
+from tests.waiting import wait_until
 
 A, B, C = (Url(f"memory://tapes/{name}.mp4") for name in "abc")
 
@@ -219,6 +222,108 @@ def test_a_video_that_has_more_than_its_server_said(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="its server sends more than the 3 bytes that it said"):
         _hold(VideoCache(100, tmp_path), A)
     assert there(tmp_path) == set()
+
+
+class Asking(threading.Thread):
+    """A call that asks for one video, and what it has come to."""
+
+    def __init__(self, cache: VideoCache, url: Url) -> None:
+        super().__init__(daemon=True)
+        self.cache, self.url = cache, url
+        self.running = RunningCall()
+        self.outcome: Path | BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with self.cache.lease(self.running) as fetch:
+                self.outcome = fetch(self.url)
+        except BaseException as error:
+            self.outcome = error
+
+    def end(self, reason: Reason) -> BaseException:
+        self.running.cancel(reason)
+        self.join(30)
+        assert isinstance(self.outcome, BaseException)
+        return self.outcome
+
+
+ENDS = pytest.mark.parametrize(("reason", "error"), [(Reason.CLIENT_GONE, CallCancelled), (Reason.DEADLINE, OutOfTime)])
+
+
+@ENDS
+def test_a_call_that_is_over_waits_for_no_room(tmp_path: Path, reason: Reason, error: type[BaseException]) -> None:
+    cache = VideoCache(4, tmp_path)
+    with cache.lease() as fetch:
+        fetch(A)
+        asking = Asking(cache, B)
+        wait_until(lambda: len(cache._files) == 2)
+        assert type(asking.end(reason)) is error
+        assert len(cache._files) == 1
+    assert there(tmp_path) == {b"aaaa"}
+
+
+@ENDS
+def test_a_call_that_is_over_waits_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: Reason, error: type[BaseException]
+) -> None:
+    cache, gate, get = VideoCache(100, tmp_path), threading.Event(), MemoryFileSystem.get_file
+
+    def at_length(self: Any, *given: Any, **more: Any) -> None:
+        gate.wait()
+        get(self, *given, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", at_length)
+    first = Asking(cache, A)
+    wait_until(lambda: len(cache._files) == 1)
+    second = Asking(cache, A)
+    (file,) = cache._files.values()
+    wait_until(lambda: file.leases == 2)
+    assert type(second.end(reason)) is error
+    assert file.leases == 1
+    gate.set()
+    first.join(30)
+    assert isinstance(first.outcome, Path)
+    assert file.leases == 0
+
+
+@pytest.fixture
+def endless() -> Iterator[Url]:
+    """A video that its web server never comes to the end of."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(bytes(1024))
+                    time.sleep(0.01)
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Url(f"http://127.0.0.1:{server.server_port}/a.mp4")
+        server.shutdown()
+
+
+@ENDS
+def test_a_call_that_is_over_fetches_no_longer(
+    tmp_path: Path, endless: Url, reason: Reason, error: type[BaseException]
+) -> None:
+    cache = VideoCache(1024**3, tmp_path)
+    asking = Asking(cache, endless)
+    wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("captioner-videos-*/*.mp4")))
+    assert type(asking.end(reason)) is error
+    assert (there(tmp_path), cache.held) == (set(), 0)
+    with pytest.raises(error), cache.lease(asking.running) as fetch:  # nor does it begin to
+        fetch(A)
+    assert cache.held == 0
 
 
 def test_a_full_disk_is_not_the_video_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

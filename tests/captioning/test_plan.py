@@ -11,7 +11,10 @@ from mmif import AnnotationTypes, Mmif
 from mmif.serialize import annotation
 
 from captioning.parameters import Parameters
+from captioning.places import ANYWHERE
 from captioning.plan import Plan, plan
+from captioning.running import CallCancelled, Reason, RunningCall
+from captioning.urls import Url
 from captioning.warning import Cause
 from demo.annotations import interval_mmif, swt_mmif
 from demo.broadcast import Broadcast, Segment, render
@@ -323,6 +326,39 @@ def test_a_playlist_is_not_asked_for_its_rate_either(short: Broadcast, tmp_path:
     ((cause, text),) = said(made)
     assert (made.tasks, cause) == ([], Cause.UNREADABLE_VIDEO)
     assert "it is a playlist" in text
+
+
+def test_a_deadline_in_the_middle_of_planning(short: Broadcast, tmp_path: Path) -> None:
+    running = RunningCall(seconds=3600)
+    mmif = Mmif(swt_mmif(short))
+    mmif["d1"].location = "memory://tapes/a.mp4"
+
+    def fetch(url: Url) -> Path:
+        if running.reason is None:
+            running.cancel(Reason.DEADLINE)
+            return short.path
+        raise AssertionError("asked for a video after the deadline")
+
+    made = plan(mmif, parameters(), ANYWHERE, fetch, running)
+    assert [task.time_frame for task in made.tasks] == ["v_1:tf_1"]
+    text = "2 TimeFrames were not captioned (v_1:tf_2, v_1:tf_3): the call's time of 3600 s was over"
+    ((cause, told),) = said(made)
+    assert (cause, made.failures) == (Cause.DEADLINE, 2)
+    assert told.startswith(text)
+
+
+def test_a_call_that_nobody_waits_for_is_not_planned(short: Broadcast) -> None:
+    running = RunningCall()
+    running.cancel(Reason.CLIENT_GONE)
+    with pytest.raises(CallCancelled):
+        plan(Mmif(swt_mmif(short)), parameters(), running=running)
+
+
+def test_a_recorded_rate_does_for_a_video_that_is_not_here(short: Broadcast) -> None:
+    whole = json.loads(interval_mmif(short, unit="frames", labels=["slate"]))
+    whole["documents"][0]["properties"] |= {"fps": 29.97, "location": "memory://tapes/a.mp4"}
+    made = plan(Mmif(whole), parameters(tfSamplingMode="all"), fetch=lambda url: Path(url.name))
+    assert [len(task.instants) for task in made.tasks] == [60]
 
 
 def test_the_input_documents_gain_nothing(short: Broadcast) -> None:

@@ -133,7 +133,7 @@ def test_frames_of_any_size_that_no_prompt_takes_are_refused_before_they_are_rea
     with pytest.raises(PromptRefused) as refused:
         real.fit(text, [SD] * 98, answer)
     fitting = next(part for part in str(refused.value).split(". ") if part.startswith("Set")).split(",")[0]
-    with pytest.raises(PromptRefused, match=f"18000 frames at 384 px .*{fitting}, to fewer to keep 1536 px.$"):
+    with pytest.raises(PromptRefused, match=rf"18000 frame\(s\) at 384 px .*{fitting}, to fewer to keep 1536 px.$"):
         real.check_frames(text, 18_000, answer)
     with pytest.raises(PromptRefused, match=f"{fitting}.$"):
         real.check_frames(text, 98, answer, wanted_edge=384)
