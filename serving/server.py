@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from clams import Restifier
 
 from engine.engine import Engine
-from engine.errors import EngineError
+from engine.errors import EngineError, EngineUnavailable
 from serving import logs
 from serving.drain import Drain
 from serving.front import Service, restified
@@ -101,6 +101,8 @@ def _start_in_background(engine: Engine) -> None:
     def start() -> None:
         try:
             engine.start()
+        except EngineUnavailable:  # closed: the server ends, as it was told to
+            return
         except EngineError as error:
             logger.critical("%s", error)
             logging.shutdown()
@@ -128,8 +130,10 @@ def _leave() -> None:
 
 
 def _end(engine: Engine) -> None:
-    gave_up = engine.state == "dead"
+    before = engine.state
     engine.close()
-    if gave_up:
+    if before in ("dead", "starting"):
         logging.shutdown()
-        os._exit(_WORKER_BOOT_ERROR)  # whoever supervises the server is to see that something is wrong
+        # Whoever supervises the server is to see that something is wrong; but not where a start was cut short, whose
+        # threads may be in the middle of a download, for which Python would wait.
+        os._exit(_WORKER_BOOT_ERROR if before == "dead" else 0)
