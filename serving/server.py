@@ -54,11 +54,18 @@ def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, pro
 
 
 def _serve_with_gunicorn(http: Restifier, engine: Engine, service: Service) -> None:
-    from serving.worker import MARGIN_SECONDS, RESERVE, Log, Worker, pass_repeats_on
+    from gunicorn.arbiter import Arbiter
+
+    from serving.worker import MARGIN_SECONDS, RESERVE, Log, Worker, ignore_reloads, pass_repeats_on
 
     settings = service.settings
 
+    def listen(arbiter: Arbiter) -> None:
+        ignore_reloads()
+        pass_repeats_on(arbiter)
+
     def begin(worker: Worker) -> None:
+        ignore_reloads()  # once more: gunicorn has set all signals for the worker
         worker.drain = Drain(service.calls, service.admission, settings.grace_seconds, worker.stop)
         worker.drain.start()
         for listener in worker.sockets:
@@ -75,7 +82,8 @@ def _serve_with_gunicorn(http: Restifier, engine: Engine, service: Service) -> N
         graceful_timeout=settings.grace_seconds + MARGIN_SECONDS,
         logger_class=Log,
         accesslog=None,  # its lines hold the parameters, prompts among them
-        when_ready=pass_repeats_on,
+        control_socket_disable=True,  # by which anybody of the same user could ask for another worker, and engine
+        when_ready=listen,
         post_worker_init=begin,
         worker_exit=lambda server, worker: _end(engine),
     )

@@ -17,6 +17,9 @@ from serving.drain import Drain
 
 MARGIN_SECONDS = 25  # after the grace time, in which cancelled calls are answered and the engine ends
 RESERVE = 16  # threads beyond those of the calls in flight, for health, numbers and refusals
+# By these gunicorn takes settings anew, starts or ends workers, or starts another server beside this one: there would
+# be another engine on the card, or none. And a worker ends, or stops, with its calls.
+_IGNORED = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2)
 _LINGER_SECONDS = 2.0  # gunicorn's, in which a client may close its side first
 _CHUNK = 65536
 
@@ -126,6 +129,12 @@ class Log(Logger):
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+
+
+def ignore_reloads() -> None:
+    """Have this process, and those that it starts, take no notice of signals that would cost the engine."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def pass_repeats_on(arbiter: Any) -> None:

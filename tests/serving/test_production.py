@@ -114,6 +114,24 @@ def _is_reset(connection: socket.socket) -> bool:
     return False
 
 
+def test_signals_that_mean_a_reload_to_gunicorn_change_nothing(server: Server, broadcast: Broadcast) -> None:
+    server.await_ready()
+    arbiter, worker = psutil.Process(server.process.pid), server.worker
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+        arbiter.send_signal(number)
+        worker.send_signal(number)
+    time.sleep(2)  # the arbiter looks once a second
+    assert server.worker == worker
+    assert worker.status() != psutil.STATUS_STOPPED
+    assert captions(server.post(swt_mmif(broadcast, labels=["slate"])).text)
+
+
+def test_nobody_can_ask_gunicorn_for_another_worker(server: Server) -> None:
+    server.await_ready()
+    sockets = psutil.Process(server.process.pid).net_connections(kind="unix")
+    assert not [each for each in sockets if str(each.laddr).endswith(".ctl")]
+
+
 def test_a_killed_engine_costs_nothing_but_time(server: Server, broadcast: Broadcast) -> None:
     server.await_ready()
     call: dict[str, object] = {"tfSamplingMode": "all", "maxImagesPerPrompt": 1, "parallelPrompts": 4}
