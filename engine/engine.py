@@ -83,7 +83,7 @@ class Engine:
         returns at once when the engine has been started already.
 
         :raises EngineStartError: if the model is not to be had, does not fit, or doesn't answer
-        :raises EngineUnavailable: if the engine is dead or closed
+        :raises EngineUnavailable: if the engine is dead or closed, or is closed meanwhile
         """
         with self._start_lock:
             if self._state in ("ready", "restarting"):
@@ -99,6 +99,8 @@ class Engine:
                 self._load()
                 asyncio.run_coroutine_threadsafe(self._next_generation(), self._loop).result()
             except Exception as error:
+                if self.state == "closed":  # by whoever ends the process, and that is why it failed
+                    raise EngineUnavailable("The engine was closed while it was being started.") from error
                 self.close()
                 raise EngineStartError.of(error) from error
             self._state = "ready"

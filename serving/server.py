@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from clams import Restifier
 
 from engine.engine import Engine
-from engine.errors import EngineError
+from engine.errors import EngineError, EngineUnavailable
 from serving import logs
 from serving.drain import Drain
 from serving.front import Service, restified
@@ -54,11 +54,18 @@ def serve(app: "SmolVLM2Captioner", settings: ServingSettings, *, port: int, pro
 
 
 def _serve_with_gunicorn(http: Restifier, engine: Engine, service: Service) -> None:
-    from serving.worker import MARGIN_SECONDS, RESERVE, Log, Worker, pass_repeats_on
+    from gunicorn.arbiter import Arbiter
+
+    from serving.worker import MARGIN_SECONDS, RESERVE, Log, Worker, ignore_reloads, pass_repeats_on
 
     settings = service.settings
 
+    def listen(arbiter: Arbiter) -> None:
+        ignore_reloads()
+        pass_repeats_on(arbiter)
+
     def begin(worker: Worker) -> None:
+        ignore_reloads()  # once more: gunicorn has set all signals for the worker
         worker.drain = Drain(service.calls, service.admission, settings.grace_seconds, worker.stop)
         worker.drain.start()
         for listener in worker.sockets:
@@ -75,7 +82,8 @@ def _serve_with_gunicorn(http: Restifier, engine: Engine, service: Service) -> N
         graceful_timeout=settings.grace_seconds + MARGIN_SECONDS,
         logger_class=Log,
         accesslog=None,  # its lines hold the parameters, prompts among them
-        when_ready=pass_repeats_on,
+        control_socket_disable=True,  # by which anybody of the same user could ask for another worker, and engine
+        when_ready=listen,
         post_worker_init=begin,
         worker_exit=lambda server, worker: _end(engine),
     )
@@ -101,6 +109,8 @@ def _start_in_background(engine: Engine) -> None:
     def start() -> None:
         try:
             engine.start()
+        except EngineUnavailable:  # closed: the server ends, as it was told to
+            return
         except EngineError as error:
             logger.critical("%s", error)
             logging.shutdown()
@@ -128,8 +138,10 @@ def _leave() -> None:
 
 
 def _end(engine: Engine) -> None:
-    gave_up = engine.state == "dead"
+    before = engine.state
     engine.close()
-    if gave_up:
+    if before in ("dead", "starting"):
         logging.shutdown()
-        os._exit(_WORKER_BOOT_ERROR)  # whoever supervises the server is to see that something is wrong
+        # Whoever supervises the server is to see that something is wrong; but not where a start was cut short, whose
+        # threads may be in the middle of a download, for which Python would wait.
+        os._exit(_WORKER_BOOT_ERROR if before == "dead" else 0)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -243,6 +243,28 @@ def test_closing_while_it_restarts(played: Played, mortal: Engine) -> None:
     mortal.close()
     with pytest.raises(EngineUnavailable, match="closed"):
         futures["p0"].result(timeout=60)
+
+
+def test_closing_while_it_starts_is_no_failure_of_the_start(played: Played) -> None:
+    killed = threading.Event()
+
+    def build(number: int) -> None:
+        assert killed.wait(60)
+        raise RuntimeError("no engine process")
+
+    def close(*, kill: bool) -> None:
+        killed.set()
+        wait_until(starting.done)  # as vLLM's threads have ended when it is closed
+
+    played.build = build
+    made = Engine(EngineSettings(), choose("demo"), played.make)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(made.start)
+        wait_until(lambda: bool(played.generations))
+        played.generations[0].close = close  # type: ignore[method-assign]
+        made.close()
+        with pytest.raises(EngineUnavailable, match="closed while it was being started"):
+            starting.result()
 
 
 def test_a_first_start_that_fails_is_not_tried_again(played: Played) -> None:

@@ -32,6 +32,23 @@ class Server:
     def post(self, mmif: str, headers: dict[str, str] | None = None, **parameters: Any) -> requests.Response:
         return requests.post(self.url + "/", data=mmif.encode(), params=parameters, headers=headers, timeout=600)
 
+    def get_and_stay(self, path: str) -> socket.socket:
+        """Read an answer to its end, and keep this side of the connection open."""
+        made = socket.create_connection(self.address, timeout=60)
+        made.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        with made.makefile("rb") as answer:
+            assert b" 200 " in answer.readline()
+            answer.read()
+        return made
+
+    def listens(self) -> bool:
+        """Whether there is somebody to ask."""
+        try:
+            socket.create_connection(self.address).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def calls(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.get("/calls").json()
         return found
@@ -52,6 +69,25 @@ class Server:
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.02)
         raise AssertionError(f"not reached; calls: {self.calls()}\n{self.log.read_text()}")
+
+    @property
+    def worker(self) -> psutil.Process:
+        """gunicorn's only one."""
+        (found,) = psutil.Process(self.process.pid).children()
+        return found
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return "127.0.0.1", int(self.url.rpartition(":")[2])
+
+    def has_core(self) -> bool:
+        """Whether the engine's process is there; others come and go during a start."""
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "EngineCore" in process.name():
+                    return True
+        return False
 
     def core(self) -> psutil.Process:
         """The engine's process."""
@@ -95,7 +131,7 @@ class Connection:
     """A connection on which a call was sent."""
 
     def __init__(self, server: Server, head: str, body: bytes) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=600)
+        self._socket = socket.create_connection(server.address, timeout=600)
         self._socket.sendall(head.encode() + body)
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:

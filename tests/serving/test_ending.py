@@ -52,6 +52,21 @@ def test_calls_in_flight_are_finished_and_no_other_is_begun(server: Server, broa
     ended(server, family)
 
 
+@pytest.mark.parametrize("core", [False, True], ids=["before its process", "with its process"])
+def test_while_the_engine_starts(core: bool, tmp_path: Path) -> None:
+    server = start(tmp_path / "log")
+    server.until(server.listens)
+    lingering = server.get_and_stay("/health/live")
+    server.until(lambda: not core or server.has_core())
+    assert server.get("/health/ready").json()["state"] == "starting"
+    family = server.family()
+    server.process.terminate()
+    ended(server, family)
+    assert "CRITICAL" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+    lingering.close()
+
+
 def test_a_second_signal_cancels_them_and_tells_their_callers(server: Server, broadcast: Broadcast) -> None:
     family = server.family()
     server.core().suspend()  # and never resumed

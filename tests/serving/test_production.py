@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -92,6 +93,43 @@ def test_one_worker_one_engine(server: Server) -> None:
     names = [process.name() for process in server.family()]
     assert sum("EngineCore" in name for name in names) == 1
     assert len(psutil.Process(server.process.pid).children()) == 1
+
+
+def test_clients_that_keep_their_side_open_hold_nobody_up(server: Server) -> None:
+    server.await_ready()
+    began = time.monotonic()
+    lingering = [server.get_and_stay("/health/live") for _ in range(8)]
+    assert server.get("/health/live").status_code == 200
+    assert time.monotonic() - began < 2  # gunicorn would wait so long for the first of them
+    server.until(lambda: all(map(_is_reset, lingering)))  # and yet no connection is left behind
+    for connection in lingering:
+        connection.close()
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    try:
+        connection.send(b"x")
+    except OSError:
+        return True
+    return False
+
+
+def test_signals_that_mean_a_reload_to_gunicorn_change_nothing(server: Server, broadcast: Broadcast) -> None:
+    server.await_ready()
+    arbiter, worker = psutil.Process(server.process.pid), server.worker
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+        arbiter.send_signal(number)
+        worker.send_signal(number)
+    time.sleep(2)  # the arbiter looks once a second
+    assert server.worker == worker
+    assert worker.status() != psutil.STATUS_STOPPED
+    assert captions(server.post(swt_mmif(broadcast, labels=["slate"])).text)
+
+
+def test_nobody_can_ask_gunicorn_for_another_worker(server: Server) -> None:
+    server.await_ready()
+    sockets = psutil.Process(server.process.pid).net_connections(kind="unix")
+    assert not [each for each in sockets if str(each.laddr).endswith(".ctl")]
 
 
 def test_a_killed_engine_costs_nothing_but_time(server: Server, broadcast: Broadcast) -> None:
