@@ -33,6 +33,7 @@ import ray.exceptions
 from ray.data import ActorPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from archive.folders import printable
 from archive.inputs import InputError, Job
 from archive.ledger import FOLDER
 from archive.local import App, LocalRunner
@@ -41,7 +42,6 @@ from archive.records import Result
 from archive.run import Live
 from archive.work import FileFailed, Stopped, do, stamp_of
 from captioning.parameters import Parameters
-from captioning.urls import source_of
 from engine.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class _Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one file. The answer has what came of it, or why nothing can be done any more, or neither."""
-        job = Job(row["path"], source_of(row["source"]), Path(row["target"]))
+        job: Job = pickle.loads(row["job"])
         if self._failure:
             return _answer(job, failure=self._failure)
         if (told := ray.get(self._desk.begin.remote(job.path, self._tries))) != "begin":
@@ -309,7 +309,7 @@ class RayRunner:
 
     def _rows(self, jobs: Sequence[Job], at_once: int, tries: int) -> Iterator[dict[str, Any]]:
         """Hand files to the pool, so many at a time to each worker, and yield the answers."""
-        rows = [{"path": job.path, "source": str(job.source), "target": str(job.target)} for job in jobs]
+        rows = [{"path": job.path, "job": pickle.dumps(job)} for job in jobs]  # a name may be other than UTF-8
         # A file a block, and so a file a task: what is done is known at once, and only what is not is done again.
         files = ray.data.from_items(rows, override_num_blocks=len(rows))
         answers = files.map(
@@ -355,7 +355,8 @@ class RayRunner:
                     self._begun.add(path)
 
     def _given_up(self, job: Job) -> Result:
-        said = f"Every worker that had {job.source} in hand ended unexpectedly, at last with nothing else in hand."
+        name = printable(job.source)
+        said = f"Every worker that had {name} in hand ended unexpectedly, at last with nothing else in hand."
         try:
             stamp = stamp_of(job)
         except FileFailed:

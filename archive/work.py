@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from archive.folders import printable
 from archive.inputs import Job
 from archive.output import atomic
 from archive.records import Cause, Counts, Result, Stamp
@@ -103,7 +104,18 @@ def stamp_of(job: Job) -> Stamp:
     return _read(job)[1]
 
 
+def check_name(job: Job) -> None:
+    """
+    See whether a job's input has a name that the ledger, and whoever reads it, can be told.
+
+    :raises FileFailed: if it hasn't
+    """
+    if (shown := printable(job.source)) != str(job.source):
+        raise FileFailed("input", f"{shown} can't be done: its name is not UTF-8; rename it.")
+
+
 def _read(job: Job) -> tuple[bytes, Stamp]:
+    check_name(job)
     try:
         status = status_of(job.source)  # before the content: a change meanwhile is noticed the next time
         content = content_of(job.source)
@@ -126,7 +138,7 @@ def _write(job: Job, mmif: str) -> int:
         with atomic(job.target) as file:
             file.write(mmif)
     except OSError as error:
-        said = f"{job.target} can't be written: {error.strerror or error}."
+        said = f"{printable(job.target)} can't be written: {error.strerror or error}."
         if error.errno in _NO_ROOM:
             raise Stopped(f"{said} Make room, or mend it, and start the same command again.") from error
         raise FileFailed("output", said) from error

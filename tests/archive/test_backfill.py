@@ -203,6 +203,26 @@ def test_what_is_wrong_with_a_file_is_recorded_and_the_rest_is_done(
     assert set(outputs(Path("out"))) == {*archive, "json.mmif"}
 
 
+def test_a_name_that_is_not_utf_8_fails_alone(
+    captioner: SmolVLM2Captioner, start: Run, archive: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in", archive[0]).rename(Path("in", os.fsdecode(b"0/\xe4.mmif")))
+    assert start("--dry-run") == 0
+    assert re.search("Files that can't be used +│ +1 │", capsys.readouterr().out)
+    for _ in range(2):
+        assert start() == 4
+        assert set(outputs(Path("out"))) == set(archive[1:])
+        failed = records()[r"0/\xe4.mmif"]
+        assert (failed.state, failed.cause, failed.attempts) == ("failed", "input", 1)
+        assert str(failed.error).endswith(r"in/0/\xe4.mmif can't be done: its name is not UTF-8; rename it.")
+        assert failed.source.endswith(r"in/0/\xe4.mmif")
+        assert r"0/\xe4.mmif: " in capsys.readouterr().err
+    assert backfill.main(["status", "out", "--failed"]) == 0
+    with served(captioner) as server:
+        assert start("--server", server.url, "--retry-failed") == 4
+    assert records()[r"0/\xe4.mmif"].attempts == 2
+
+
 def test_a_pass_without_any_caption_is_a_warning(start: Run, archive: list[str]) -> None:
     Path("plan.yaml").write_text(
         "passes:\n - name: bad\n   prompt: What is <image>?\n - name: fine\n   prompt: Describe.\n"
