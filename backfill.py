@@ -36,6 +36,7 @@ from archive.records import Outcome
 from archive.remote import Patience, RemoteCaptioner, RemoteRunner, ServerError
 from archive.run import Progress, Runner, run
 from archive.settings import BackfillSettings
+from archive.work import Stopped
 from captioning.parameters import Parameters
 from captioning.settings import CaptioningSettings
 from captioning.urls import source_of
@@ -58,12 +59,13 @@ _CODES: Mapping[Outcome, int] = {
 _REPORT = "report"  # in the output folder
 _PER_SERVER = 16  # prompts in flight, where nothing is said
 _FOR_WORKERS = ("HF_HOME", "HF_TOKEN", "OMP_NUM_THREADS")  # besides settings, what a cluster's workers are to have
+_MEND = "Make room, or mend it, and start the same command again."
 _APP = f"http://apps.clams.ai/{IDENTIFIER}/"
 
 _EPILOG = """
 exit codes: 0 all files are done; 2 the command, the plan or a setting is wrong; 3 it stopped before the end, as the
-engine, the servers or the disk failed, and the same command goes on where it stood; 4 all was tried and some files
-failed; 5 another backfill is at work on OUTPUT; 130 it was interrupted, and the same command goes on.
+engine, the servers, the disk or the report failed, and the same command goes on where it stood; 4 all was tried and
+some files failed; 5 another backfill is at work on OUTPUT; 130 it was interrupted, and the same command goes on.
 
 backfill.py status OUTPUT [--failed] [--json] says from another terminal how far it is.
 backfill.py report OUTPUT makes the report on it, or exports its captions.
@@ -84,12 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["report"]:
             return _report(given[1:])
         return _backfill(given)
-    except (SettingsError, PlanError, InputError, ServerError, LedgerError) as error:
+    except (SettingsError, PlanError, InputError, ServerError) as error:
         return _complain(error, WRONG_COMMAND)
+    except LedgerError as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk's fault, not the command's
+            return _complain(f"{error} {_MEND}", STOPPED)
+        return _complain(error, WRONG_COMMAND)
+    except (OSError, sqlite3.Error, Stopped) as error:  # before the run, which sees to those in it
+        return _complain(f"{str(error).removesuffix('.')}. {_MEND}", STOPPED)
     except Locked as error:
         return _complain(error, IN_USE)
     except KeyboardInterrupt:
-        return _complain("interrupted before anything was begun.", INTERRUPTED)
+        return _complain("interrupted; the same command goes on where it stood.", INTERRUPTED)
 
 
 def _complain(said: object, code: int) -> int:
@@ -157,11 +165,29 @@ def _backfill(arguments: list[str]) -> int:
         parameters = digest(asked.passes, asked.check({}), model)
         if asked.options.dry_run:
             return _dry_run(asked, model, parameters)
+        _make(asked.output)
         with locked(asked.output), Ledger(asked.output) as ledger:
             code = _work(asked, model, parameters, ledger, console, lambda: make_runner(parameters))
-    if asked.options.report:
-        report_on([str(asked.output), str(asked.output / _REPORT)])
-    return code
+    return _report_after(asked.output, code) if asked.options.report and code in (DONE, SOME_FAILED) else code
+
+
+def _make(output: Path) -> None:
+    try:
+        (output / FOLDER).mkdir(parents=True, exist_ok=True)
+    except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise InputError(f"OUTPUT can't be made or written to, {error.filename}: {error.strerror}.") from error
+
+
+def _report_after(output: Path, code: int) -> int:
+    """Make the report on a backfill that has tried all files, and return what both end with."""
+    try:
+        failed = report_on([str(output), str(output / _REPORT)])
+    except KeyboardInterrupt:
+        return _complain(f"interrupted in the report; `backfill.py report {output}` goes on with it.", INTERRUPTED)
+    if not failed:
+        return code
+    said = f"the report lacks what is named above; `backfill.py report {output}` makes it again."
+    return _complain(said, STOPPED if code == DONE else code)
 
 
 def _read(arguments: list[str]) -> _Asked:
@@ -178,9 +204,12 @@ def _read(arguments: list[str]) -> _Asked:
     else:
         passes = read_plan(options.plan, given, {p.name: p for p in known.parameters}, check)
     output = options.OUTPUT
-    if output.exists() and not output.is_dir():
-        raise InputError(f"OUTPUT has to be a folder; {output} is a file.")
-    jobs = find_jobs(options.INPUT, output, column=options.column, base=options.base)
+    try:
+        if output.exists() and not output.is_dir():
+            raise InputError(f"OUTPUT has to be a folder; {output} is a file.")
+        jobs = find_jobs(options.INPUT, output, column=options.column, base=options.base)
+    except OSError as error:
+        raise InputError(f"{error.filename} can't be looked at: {error.strerror}.") from error
     return _Asked(options, arguments, output, jobs, passes, captioner, BackfillSettings.read())
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from archive.inputs import Job
 from archive.ledger import Ledger
 from archive.records import FileRecord
-from archive.work import FileFailed, stamp_of
+from archive.work import FileFailed, check_name, stamp_of
 from captioning.urls import Status, status_of
 
 
@@ -72,8 +72,9 @@ def _asked(record: FileRecord, former: Mapping[str, str]) -> str | None:
 
 def _status(job: Job) -> Status:
     try:
+        check_name(job)
         return status_of(job.source)
-    except OSError:
+    except (OSError, FileFailed):
         return Status(None, None)
 
 

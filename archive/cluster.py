@@ -10,8 +10,6 @@ A backfill on a Ray cluster: Ray Data hands the files to a pool of actors, each 
 4. What the driver has to know meanwhile, and the other way round, goes through the desk, an actor beside the driver.
 """
 
-import dataclasses
-import itertools
 import logging
 import math
 import os
@@ -19,13 +17,10 @@ import pickle
 import socket
 import sqlite3
 import threading
-import time
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import ray.data
@@ -33,16 +28,14 @@ import ray.exceptions
 from ray.data import ActorPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from archive.folders import printable
 from archive.inputs import InputError, Job
-from archive.ledger import FOLDER
-from archive.local import App, LocalRunner
+from archive.local import App
 from archive.plan import Pass
 from archive.records import Result
 from archive.run import Live
-from archive.work import FileFailed, Stopped, do, stamp_of
-from captioning.parameters import Parameters
-from captioning.urls import source_of
-from engine.errors import EngineError
+from archive.work import FileFailed, Stopped, stamp_of
+from archive.worker import NEWS_SECONDS, Desk, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +44,6 @@ LOCAL = "local"  # the address of a cluster that is made for this run, of this m
 THREADS = ("StreamingExecutor-", "ray-data-", "iter_threaded")
 _ROOT = Path(__file__).parent.parent
 _STORE_BYTES = 256 * 1024**2  # of a local cluster's object store: what goes through it are paths and results
-_NEWS_SECONDS = 0.5
 _SILENT_SECONDS = 10.0  # after which a worker is taken to be gone
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 30.0
@@ -79,115 +71,6 @@ class Pool:
     cpus: int
     gpus: int
     parallel: int
-
-
-class _Desk:
-    """Between the driver and the workers: what is begun, how the workers get on, and whether to begin anything."""
-
-    def __init__(self) -> None:
-        self._begun: list[str] = []
-        self._tries: Counter[str] = Counter()
-        self._live: dict[str, tuple[float, Live]] = {}
-        self._stopping = False
-
-    def begin(self, path: str, tries: int) -> Literal["begin", "leave", "stop"]:
-        """Note that a file is begun, and say so; or that it is to be left, after so many tries, or as all is to end."""
-        if self._stopping:
-            return "stop"
-        if self._tries[path] == tries:
-            return "leave"
-        self._tries[path] += 1
-        self._begun.append(path)
-        return "begin"
-
-    def report(self, worker: str, live: Live) -> None:
-        """Note how a worker gets on."""
-        self._live[worker] = (time.monotonic(), live)
-
-    def news(self, stopping: bool) -> tuple[list[str], list[tuple[float, Live]]]:
-        """Return what was begun since the last time, and each worker's last report with its age in seconds."""
-        self._stopping = stopping
-        begun, self._begun = self._begun, []
-        now = time.monotonic()
-        return begun, [(now - heard, live) for heard, live in self._live.values()]
-
-
-class _Worker:
-    """One actor of the pool: an engine, and the files that Ray hands it, each on one of the actor's threads."""
-
-    def __init__(
-        self,
-        make_app: Callable[[], App],
-        passes: Sequence[Pass],
-        output: str,
-        parallel: int,
-        parameters: str,
-        desk: Any,
-        tries: int,
-    ) -> None:
-        self._parameters = parameters
-        self._desk = desk
-        self._tries = tries
-        self._files = itertools.count()
-        self._in_flight: set[int] = set()
-        self._name = f"ray {socket.gethostname()} {os.getpid()}"
-        self._failure = ""
-        self._app = app = make_app()
-        # Without it the folders of the outputs would be made on this machine's own disk. A link may lead nowhere here:
-        # the ledger is for the driver alone.
-        if not os.path.lexists(f"{output}/{FOLDER}"):
-            self._failure = (
-                f"{self._name}: {output} is not there, or not the folder that the command was given. Every machine has "
-                "to have OUTPUT mounted, at the same path; mount it there, and start the same command again."
-            )
-            return
-        try:
-            app.engine.start()
-            for asked in passes:
-                app.check_resolution(Parameters.of(asked.refined).framing)
-        except (EngineError, ValueError) as error:
-            self._failure = f"{self._name}: {error}"
-            return
-        self._runner = LocalRunner(app, passes, parallel, parameters, worker=self._name)
-        threading.Thread(target=_keep_reporting, args=[weakref.ref(self)], name="report", daemon=True).start()
-
-    def __del__(self) -> None:
-        """
-        Called when Ray ends a worker that is not needed any more. What its engine consists of would be killed next, and
-        the engine would take that for its death.
-        """
-        self._app.engine.close()
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Do one file. The answer has what came of it, or why nothing can be done any more, or neither."""
-        job = Job(row["path"], source_of(row["source"]), Path(row["target"]))
-        if self._failure:
-            return _answer(job, failure=self._failure)
-        if (told := ray.get(self._desk.begin.remote(job.path, self._tries))) != "begin":
-            return _answer(job, left=told == "leave")
-        number = next(self._files)
-        self._in_flight.add(number)
-        try:
-            return _answer(job, do(job, self._runner, self._parameters, lambda done, of: None))
-        except Stopped as stopped:
-            return _answer(job, failure=str(stopped))
-        finally:
-            self._in_flight.discard(number)
-
-    def report(self) -> None:
-        """Tell the desk how it gets on."""
-        self._desk.report.remote(self._name, dataclasses.replace(self._runner.live(), files=len(self._in_flight)))
-
-
-def _keep_reporting(worker: "weakref.ref[_Worker]") -> None:
-    while (there := worker()) is not None:
-        there.report()
-        del there
-        time.sleep(_NEWS_SECONDS)
-
-
-def _answer(job: Job, result: Result | None = None, *, failure: str = "", left: bool = False) -> dict[str, Any]:
-    return {"path": job.path, "result": pickle.dumps(result), "failure": failure, "left": left}
 
 
 class RayRunner:
@@ -227,7 +110,7 @@ class RayRunner:
             self._cpus, self._gpus, self._room = _resources(address, pool)
             self._engines = self._room if address == LOCAL else pool.most or self._room
             beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-            self._desk = ray.remote(num_cpus=0, max_concurrency=1)(_Desk).options(scheduling_strategy=beside).remote()
+            self._desk = ray.remote(num_cpus=0, max_concurrency=1)(Desk).options(scheduling_strategy=beside).remote()
         except BaseException:
             ray.shutdown()
             raise
@@ -309,11 +192,11 @@ class RayRunner:
 
     def _rows(self, jobs: Sequence[Job], at_once: int, tries: int) -> Iterator[dict[str, Any]]:
         """Hand files to the pool, so many at a time to each worker, and yield the answers."""
-        rows = [{"path": job.path, "source": str(job.source), "target": str(job.target)} for job in jobs]
+        rows = [{"path": job.path, "job": pickle.dumps(job)} for job in jobs]  # a name may be other than UTF-8
         # A file a block, and so a file a task: what is done is known at once, and only what is not is done again.
         files = ray.data.from_items(rows, override_num_blocks=len(rows))
         answers = files.map(
-            _Worker,
+            Worker,
             fn_constructor_args=(
                 self._make_app,
                 self._passes,
@@ -339,7 +222,7 @@ class RayRunner:
             yield from batch.to_pylist()
 
     def _listen(self, ended: threading.Event, jobs: Mapping[str, Job], on_begin: Callable[[Job], None]) -> None:
-        while not ended.wait(_NEWS_SECONDS):
+        while not ended.wait(NEWS_SECONDS):
             try:
                 self._hear(jobs, on_begin)
             except (ray.exceptions.RayError, sqlite3.Error):  # whoever takes the results meets with the same
@@ -355,7 +238,8 @@ class RayRunner:
                     self._begun.add(path)
 
     def _given_up(self, job: Job) -> Result:
-        said = f"Every worker that had {job.source} in hand ended unexpectedly, at last with nothing else in hand."
+        name = printable(job.source)
+        said = f"Every worker that had {name} in hand ended unexpectedly, at last with nothing else in hand."
         try:
             stamp = stamp_of(job)
         except FileFailed:

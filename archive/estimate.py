@@ -15,6 +15,7 @@ from archive.display import duration
 from archive.inputs import Job
 from archive.plan import Pass
 from archive.records import RunRecord
+from archive.work import check_name
 from captioning.parameters import Parameters
 from captioning.plan import plan
 from captioning.urls import Url, content_of
@@ -50,6 +51,7 @@ def look_into(jobs: Sequence[Job], passes: Sequence[Pass]) -> Estimate:
     for job in sample:
         found.files += 1
         try:
+            check_name(job)
             mmif = Mmif(content_of(job.source))
             tasks = [task for parameters in asked for task in plan(mmif, parameters, fetch=_left_there).tasks]
         except Exception:  # whatever is wrong with it, it would be recorded

@@ -6,7 +6,9 @@ each video and pass, since a player shows one track at a time.
 """
 
 import csv
+import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +31,8 @@ _COLUMNS = (
     "finish_reason", "mime", "confidence", "lowest_token_probability", "choice_probabilities", "any_choice_probability",
     "marks", "warnings", "model", "prompt", "text_document",
 )  # fmt: skip
+_LONGEST_NAME = 255  # bytes that file systems take
+_LONGEST_STEM = 200  # bytes that are left of a longer one
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Progress = Callable[[int, int], None]  # files done, files in all
@@ -59,7 +63,7 @@ def export(
     :param formats: any of :data:`FORMATS`
     :raises ValueError: if there is no such format
     :raises FileNotFoundError: if there is nothing to export
-    :raises OSError: if the export can't be written
+    :raises OSError: if a folder in ``outputs`` can't be read, or the export can't be written
     """
     wanted = list(dict.fromkeys(formats))
     if unknown := [name for name in wanted if name not in FORMATS]:
@@ -158,11 +162,19 @@ def _write_tracks(output: Output, sheet: Sheet, folder: Path) -> Iterator[Path]:
         stem = ".".join([path.stem, *map(_slug, parts)])
         used[stem] += 1
         number = f"-{used[stem]}" if used[stem] > 1 else ""
-        target = folder / path.parent / f"{stem}{number}.vtt"
+        target = folder / path.parent / _file_name(stem, f"{number}.vtt")
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic(target) as file:
             file.write("\n\n".join(_track(sheet, document, name, found)) + "\n")
         yield target
+
+
+def _file_name(stem: str, suffix: str) -> str:
+    """Name a file; a stem that file systems take no more is cut, and gets a hash of what it was."""
+    known = os.fsencode(stem)
+    if len(known) + len(suffix) > _LONGEST_NAME:
+        stem = known[:_LONGEST_STEM].decode(errors="ignore") + hashlib.sha256(known).hexdigest()[:8]
+    return stem + suffix
 
 
 def _track(sheet: Sheet, document: str, name: str, found: list[tuple[Row, Caption]]) -> Iterator[str]:
@@ -202,7 +214,7 @@ def _cue_text(text: str) -> str:
 
 def _line(text: str) -> str:
     """Put a text on one line on which it can't be taken for a cue's times."""
-    return re.sub(r"\s+", " ", text.replace("\0", "\ufffd")).replace("-->", "->").strip() or "-"
+    return re.sub("-+->", "->", re.sub(r"\s+", " ", text.replace("\0", "\ufffd"))).strip() or "-"
 
 
 def _slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders of MMIF files, through the links that unite them, and where files really are."""
+"""Folders of MMIF files, through the links that unite them; where files really are, and how their names are shown."""
 
 import os
 import stat
@@ -40,6 +40,11 @@ def _is_link(path: str) -> bool:
         return stat.S_ISLNK(os.lstat(path).st_mode)
     except OSError:
         return False
+
+
+def printable(name: object) -> str:
+    """Return a name as text that can be stored and shown: of one that is not UTF-8 the bytes, as ``\\xe4``."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def real(path: Path) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
-from archive.folders import SUFFIX, Places, mmif_files, real
+from archive.folders import SUFFIX, Places, mmif_files, printable, real
 from captioning.urls import Source, Url, content_of, opened, source_of
 
 LISTS = (".txt", ".lst")  # manifests with one path a line
@@ -26,7 +26,7 @@ class Job:
     """
     One file to do.
 
-    :param path: of the output, relative to the output folder, with ``/``: its name in the ledger
+    :param path: of the output, relative to the output folder, with ``/``: its name in the ledger; printable
     :param source: the input, a file of this machine or elsewhere
     :param target: the output
     """
@@ -247,7 +247,7 @@ def _path(source: Source, relative: PurePath, base: Source | None, places: Place
         raise InputError(f"{source} lies outside its manifest's folder; say with --base what its path is relative to.")
     if "\0" in str(relative):
         raise InputError(f"{str(source)!r} can't be the name of a file.")
-    return relative.as_posix()
+    return printable(relative.as_posix())  # one that is not UTF-8 is refused when its turn comes
 
 
 def _below(source: Source, base: Source, places: Places) -> PurePath:

@@ -8,7 +8,7 @@ Table ``files``, one row for each file, for ever:
 
 ===================== =================================================================================================
 path                  of the output, relative to the output folder, with ``/`` (primary key)
-source                path of the input, absolute, or its URL
+source                path of the input, absolute, or its URL; bytes of it that are not UTF-8 as ``\\xe4``
 run                   id of the last run that was asked to do it, in ``runs``
 state                 ``waiting``, ``running``, ``done`` or ``failed``
 attempts              how many times it was begun
@@ -66,6 +66,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from archive.folders import printable
 from archive.records import Counts, FileRecord, Outcome, Result, RunRecord, State
 from captioning.urls import Source
 
@@ -192,7 +193,7 @@ class Ledger:
 
     def register(self, run: int, files: Iterable[tuple[str, Source]]) -> None:
         """Add the files that a run is asked to do, pairs of ``path`` and ``source``; those known keep their state."""
-        rows = ((path, str(source), run) for path, source in files)
+        rows = ((path, printable(source), run) for path, source in files)
         with self._transaction():
             self._connection.executemany(
                 "INSERT INTO files (path, source, run) VALUES (?1, ?2, ?3) "

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from mmif.utils.timeunit_helper import convert
 
 from archive.answer import unwrapped
-from archive.folders import mmif_files
+from archive.folders import mmif_files, printable
 from archive.sheet import Caption, Pass, Remark, Row, Scalar, Sheet, Video, probability
 from sampling.timepoints import Instant, Segment
 
@@ -51,13 +51,18 @@ def find_outputs(outputs: Path, target: Path | None = None) -> list[Output]:
     :param outputs: the folder, or a single file
     :param target: a folder to leave out as well
     :raises FileNotFoundError: if there is no such folder or file
+    :raises OSError: if a folder can't be read: its files would be taken to be gone
     """
     if outputs.is_file():
         return [Output(outputs.name, outputs)]
     if not outputs.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(outputs))
-    found = mmif_files(outputs, target)
+    found = mmif_files(outputs, target, _refuse)
     return sorted(Output(file.relative_to(outputs).as_posix(), file) for file in found)
+
+
+def _refuse(error: OSError) -> None:
+    raise OSError(f"The folder {printable(error.filename)} can't be read: {error.strerror}.") from error
 
 
 def read_sheet(path: Path, app: str = APP) -> Sheet:

@@ -76,7 +76,8 @@ def write(outputs: Path, target: Path, *, pictures: bool = True, progress: Progr
     :param target: the folder of the report; may be in ``outputs``
     :param pictures: read the videos; without, sheets are made in milliseconds
     :raises ReportError: if there is nothing to report on, or another process is writing the same report
-    :raises OSError: if the report can't be written; what stood there can be used and gone on from
+    :raises OSError: if a folder in ``outputs`` can't be read, or the report can't be written; what stood there can be
+        used and gone on from
     """
     try:
         found = find_outputs(outputs, target)

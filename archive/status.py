@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archive.display import duration
+from archive.folders import printable
 from archive.ledger import Ledger
 from archive.lock import is_locked
 from archive.records import FileRecord, RunRecord
@@ -53,7 +54,7 @@ def as_table(output: Path, *, all_failed: bool = False) -> Group:
         running = list(ledger.records("running", run=number))
         warnings = ledger.count_warnings()
     at_work = is_locked(output)
-    table = Table(show_header=False, title=str(output), title_justify="left")
+    table = Table(show_header=False, title=printable(output), title_justify="left")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row("State", _state(run, at_work))

@@ -6,8 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from archive.folders import printable
 from archive.inputs import Job
 from archive.output import atomic
 from archive.records import Cause, Counts, Result, Stamp
@@ -17,8 +19,12 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # is told how many prompts of how many are done
 
-# Not the file's fault, and no other would fare better.
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+# Not the file's fault, and no other would fare better: a share is gone, or this process has too many files open.
+_OUT_OF_REACH = frozenset({errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.EMFILE, errno.ENFILE})
+_NOT_WRITABLE = _OUT_OF_REACH | {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
+    *(errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO),
+}
 
 
 class FileFailed(RuntimeError):
@@ -99,16 +105,31 @@ def stamp_of(job: Job) -> Stamp:
     Read a job's input for what identifies it.
 
     :raises FileFailed: if it can't be read
+    :raises Stopped: if no other could be
     """
     return _read(job)[1]
 
 
+def check_name(job: Job) -> None:
+    """
+    See whether a job's input has a name that the ledger, and whoever reads it, can be told.
+
+    :raises FileFailed: if it hasn't
+    """
+    if (shown := printable(job.source)) != str(job.source):
+        raise FileFailed("input", f"{shown} can't be done: its name is not UTF-8; rename it.")
+
+
 def _read(job: Job) -> tuple[bytes, Stamp]:
+    check_name(job)
     try:
         status = status_of(job.source)  # before the content: a change meanwhile is noticed the next time
         content = content_of(job.source)
     except OSError as error:
-        raise FileFailed("input", f"{job.source} can't be read: {error.strerror or error}.") from error
+        said = f"{job.source} can't be read: {error.strerror or error}."
+        if isinstance(job.source, Path) and error.errno in _OUT_OF_REACH:
+            raise Stopped(f"{said} Mount its folder again, or mend it, and start the same command again.") from error
+        raise FileFailed("input", said) from error
     size = len(content) if status.size is None else status.size
     return content, Stamp(size, status.mtime_ns, hashlib.sha256(content).hexdigest())
 
@@ -126,8 +147,8 @@ def _write(job: Job, mmif: str) -> int:
         with atomic(job.target) as file:
             file.write(mmif)
     except OSError as error:
-        said = f"{job.target} can't be written: {error.strerror or error}."
-        if error.errno in _NO_ROOM:
+        said = f"{printable(job.target)} can't be written: {error.strerror or error}."
+        if error.errno in _NOT_WRITABLE:
             raise Stopped(f"{said} Make room, or mend it, and start the same command again.") from error
         raise FileFailed("output", said) from error
     return len(mmif.encode())

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from fsspec import filesystem
 import backfill
 from app import SmolVLM2Captioner
 from archive.ledger import Ledger
-from archive.lock import locked
 from archive.plan import read_plan
 from demo.annotations import swt_mmif
 from demo.broadcast import Broadcast
@@ -203,6 +201,26 @@ def test_what_is_wrong_with_a_file_is_recorded_and_the_rest_is_done(
     assert set(outputs(Path("out"))) == {*archive, "json.mmif"}
 
 
+def test_a_name_that_is_not_utf_8_fails_alone(
+    captioner: SmolVLM2Captioner, start: Run, archive: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in", archive[0]).rename(Path("in", os.fsdecode(b"0/\xe4.mmif")))
+    assert start("--dry-run") == 0
+    assert re.search("Files that can't be used +│ +1 │", capsys.readouterr().out)
+    for _ in range(2):
+        assert start() == 4
+        assert set(outputs(Path("out"))) == set(archive[1:])
+        failed = records()[r"0/\xe4.mmif"]
+        assert (failed.state, failed.cause, failed.attempts) == ("failed", "input", 1)
+        assert str(failed.error).endswith(r"in/0/\xe4.mmif can't be done: its name is not UTF-8; rename it.")
+        assert failed.source.endswith(r"in/0/\xe4.mmif")
+        assert r"0/\xe4.mmif: " in capsys.readouterr().err
+    assert backfill.main(["status", "out", "--failed"]) == 0
+    with served(captioner) as server:
+        assert start("--server", server.url, "--retry-failed") == 4
+    assert records()[r"0/\xe4.mmif"].attempts == 2
+
+
 def test_a_pass_without_any_caption_is_a_warning(start: Run, archive: list[str]) -> None:
     Path("plan.yaml").write_text(
         "passes:\n - name: bad\n   prompt: What is <image>?\n - name: fine\n   prompt: Describe.\n"
@@ -212,33 +230,6 @@ def test_a_pass_without_any_caption_is_a_warning(start: Run, archive: list[str])
         said = list(ledger.warnings())
     assert [(path, name) for path, name, _ in said] == [(path, "bad") for path in archive]
     assert all(text.startswith("CaptioningFailed: None of the TimeFrames") for _, _, text in said)
-
-
-def test_two_on_one_output_refuse_each_other(
-    start: Run, archive: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with locked(Path("out")):
-        assert start() == 5
-    assert f"Another backfill is at work on out: process {os.getpid()}" in capsys.readouterr().err
-    assert start() == 0
-
-
-@pytest.mark.usefixtures("archive")
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--topP", "9"], 'plan.yaml:3: pass "first": Value for parameter "topP" must be'),
-        (["--column", "x", "--base", "none"], "is not below"),
-        (["--server", "localhost"], "localhost is not the address of a server"),
-        (["--parallel", "many"], "CAPTIONER_PARALLEL (--parallel)"),
-    ],
-)
-def test_a_wrong_command_does_nothing(
-    start: Run, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert start(*arguments) == 2
-    assert said in capsys.readouterr().err
-    assert not Path("out").exists()
 
 
 def test_a_dry_run_counts_and_does_nothing(start: Run, archive: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,36 +272,6 @@ def test_the_report_at_the_end_and_later(start: Run, archive: list[str]) -> None
     assert backfill.main(["report", "out", "--no-pictures"]) == 0
     assert index.is_file()
     assert start() == 0  # the report is no output, and no input
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_stops_it_and_with_more_room_it_goes_on(
-    start: Run, small_disk: Path, broadcast: Broadcast, capsys: pytest.CaptureFixture[str]
-) -> None:
-    paths = make_archive(Path("in"), broadcast, 12)
-    code = start()
-    said = capsys.readouterr().err
-    assert code == 3
-    assert "Make room" in said
-    assert list(small_disk.rglob("*.part")) == []
-    for text in outputs(small_disk).values():
-        json.loads(text)  # whole
-    assert set(outputs(small_disk)) < set(paths)
-    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
-    assert start() == 0
-    assert list(outputs(small_disk)) == paths
-    assert {record.state for record in records().values()} == {"done"}
-    assert list(records()) == paths
 
 
 def test_through_a_server_it_makes_the_same_archive_byte_for_byte(

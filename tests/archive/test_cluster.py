@@ -178,6 +178,15 @@ def test_without_an_engine_it_stops_and_says_so(on_cluster: Make, jobs: list[Job
     assert not any(job.target.exists() for job in jobs)
 
 
+def test_a_name_that_is_not_utf_8_fails_alone(on_cluster: Make, jobs: list[Job], gate: Path) -> None:
+    gate.touch()
+    odd = jobs[0].source.with_name(os.fsdecode(b"\xe4.mmif"))
+    jobs[0].source.rename(odd)
+    renamed = find_jobs([str(odd.parent)], jobs[0].target.parent)
+    results = {result.path: result.cause for result in on_cluster(StandIn).results(renamed, lambda job: None)}
+    assert results == {job.path: None for job in jobs[1:]} | {r"\xe4.mmif": "input"}
+
+
 def test_a_machine_without_the_output_folder_makes_none(on_cluster: Make, jobs: list[Job], gate: Path) -> None:
     gate.touch()
     ledger = jobs[0].target.parent / FOLDER

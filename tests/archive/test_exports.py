@@ -12,7 +12,7 @@ import pytest
 from mmif import DocumentTypes
 
 from archive.__main__ import main
-from archive.exports import export
+from archive.exports import _line, export
 from archive.reading import read_sheet
 from archive.sheet import Sheet
 from tests.captions import caption_views
@@ -59,6 +59,24 @@ def cues(track: Path) -> list[tuple[str, str, str]]:
         assert "-->" not in block[0] + "".join(block[2:])
         found.append((block[0], block[1], "\n".join(block[2:])))
     return found
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "ä" * 124, "x" * 249 + "y"])
+def test_tracks_of_files_with_long_names(three_passes: Path, tmp_path: Path, stem: str) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    shutil.copy(three_passes, outputs / f"{stem}.mmif")
+    made = export(outputs, tmp_path / "out", ["vtt"])
+    assert len({file.name for file in made.files}) == 3
+    assert all(cues(file) for file in made.files)
+    assert all(file.name.startswith(stem[:90]) and file.suffix == ".vtt" for file in made.files)
+    assert set((tmp_path / "out" / "vtt").iterdir()) == set(made.files)
+
+
+@pytest.mark.parametrize("text", ["a --> b", "a ---> b", "a -----> b", "a --> --> b"])
+def test_what_is_said_of_a_cue_is_no_time(text: str) -> None:
+    assert "-->" not in _line(text)
+    assert _line(text).startswith("a -> ")
 
 
 def test_json_lines_have_all_of_every_caption(outputs: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Inputs become pairs of a file and its output."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,13 @@ def test_quotation_marks_in_tables(tapes: Path) -> None:
 def test_lines_of_a_list_end_where_lines_of_a_file_do(tapes: Path) -> None:
     (tapes / "list.txt").write_bytes("a.mmif\r\nb.mmif\r1990/c.mmif\nx\x0b\x0c\x1c\x85\u2028y.mmif".encode())
     assert paths("tapes/list.txt") == ["1990/c.mmif", "a.mmif", "b.mmif", "x\x0b\x0c\x1c\x85\u2028y.mmif"]
+
+
+def test_a_name_that_is_not_utf_8_has_one_that_can_be_shown(tapes: Path) -> None:
+    name = os.fsdecode(b"\xe4.mmif")
+    (tapes / name).touch()
+    (job,) = (job for job in find_jobs(["tapes"], Path("out")) if job.source.name == name)
+    assert (job.path, job.source) == ("\\xe4.mmif", tapes / name)
 
 
 def test_the_same_file_twice_is_done_once(tapes: Path) -> None:

@@ -1,6 +1,7 @@
 """The report on a folder: what is made, made again, left alone and removed; what becomes of what is broken."""
 
 import base64
+import errno
 import fcntl
 import io
 import json
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from archive import report
+from archive.exports import export
 from archive.index import load
 from archive.pages import clock
 from archive.reading import read_sheet
@@ -236,6 +238,29 @@ def test_nothing_to_report_on_is_said(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"no file or folder .*nowhere"):
         write(tmp_path / "nowhere", tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_can_t_be_read_is_not_taken_for_an_empty_one(
+    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "report"
+    made = write(outputs, target, pictures=False)
+    before = sheets(target)
+    hidden, scan = outputs / "news", os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(hidden))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match=f"^The folder {hidden} can't be read: Permission denied.$"):
+        write(outputs, target, pictures=False)
+    with pytest.raises(OSError, match=f"^The folder {hidden} can't be read: Permission denied.$"):
+        export(outputs, tmp_path / "exports")
+    monkeypatch.undo()
+    assert sheets(target) == before
+    assert write(outputs, target, pictures=False).files == made.files
 
 
 def test_hostile_texts_stay_texts(three_passes: Path, tmp_path: Path) -> None:
