@@ -88,8 +88,11 @@ class VideoCache:
             if url in failed:  # every TimeFrame asks, and each would wait as long for a server that is silent
                 raise failed[url]
             if url not in mine:
+                # A tape takes minutes to come: the background goes on meanwhile.
+                aside = contextlib.nullcontext() if call.background else call.precedence.stepping_aside()
                 try:
-                    mine[url] = self._get(url, call, waits=not mine)
+                    with aside:
+                        mine[url] = self._get(url, call, waits=not mine)
                 except OSError as error:
                     failed[url] = error
                     raise

@@ -37,6 +37,10 @@ class Precedence:
         """
         return self._one_more(short_of_room=1)
 
+    def stepping_aside(self) -> contextlib.AbstractContextManager[None]:
+        """Of such a call: be none until the block is left, in which it waits for what the background does not use."""
+        return self._one_more(calls=-1)
+
     @contextlib.contextmanager
     def telling(self, listener: Listener) -> Iterator[None]:
         """

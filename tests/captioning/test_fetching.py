@@ -20,6 +20,7 @@ from captioning.places import ForbiddenPlace, Places
 from captioning.running import CallCancelled, OutOfTime, Reason, RunningCall
 from captioning.urls import Url
 from captioning.videos import locate
+from engine.precedence import Precedence
 from tests.waiting import wait_until
 
 A, B, C = (Url(f"memory://tapes/{name}.mp4") for name in "abc")
@@ -215,6 +216,24 @@ def test_a_video_of_unknown_size_is_no_larger_than_the_room(tmp_path: Path, of_u
     assert larger.held == 20 * 1024**2  # what was there had to go, since it could have been 30
     _hold(larger, A)
     assert larger.held == 20 * 1024**2 + 4
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_the_background_goes_on_while_a_video_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    get, precedence, held_back = MemoryFileSystem.get_file, Precedence(), []
+
+    def noted(*given: Any, **more: Any) -> Any:
+        held_back.append(precedence.others)
+        return get(*given, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", noted)
+    call = RunningCall(background=background, precedence=precedence)
+    with precedence.going_first(), VideoCache(100, tmp_path).lease(call) as fetch:
+        fetch(A)
+        assert held_back == [background]  # for whoever goes first, if this call doesn't
+        assert precedence.others
 
 
 def test_a_video_that_has_more_than_its_server_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
