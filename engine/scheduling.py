@@ -1,9 +1,10 @@
 """
 vLLM's scheduler, in which background prompts make room. For the engine's own process, where vLLM looks it up by name.
 
-In each step vLLM computes a token of every prompt that is running, and a step takes the longer the more there are,
-above all on CPU. So while others are running, only the first few of the background's get a token; the rest pause where
-they are, with their KV, and go on when the others are done. The first few get on, so nobody stands still for ever.
+In each step vLLM computes a token of every prompt that is running, and reads some that are new; a step takes the longer
+the more there are, above all on CPU. So while others are there, only the first few of the background's are computed;
+the rest pause where they are, with their KV, or wait to be read, and go on when the others are done. The first few get
+on, so nobody stands still for ever.
 """
 
 from typing import Any
@@ -29,11 +30,17 @@ class Scheduler(AsyncScheduler):
         waiting = {request.request_id for request in self.waiting if not in_background(request)}
         background = [request for request in self.running if in_background(request)]
         others = len(self.running) - len(background) + len(waiting)
+        held_back: list[Request] = []
         if others and not waiting & self._left_waiting:  # what background prompts hold may be what these wait for
             for request in sorted(background, key=_turn)[self._beside :]:
                 self._pause(request)
+            new = sorted((request for request in self.waiting if in_background(request)), key=_turn)
+            held_back = new[max(0, self._beside - len(background)) :]
         self._left_waiting = waiting
-        return super().schedule(*arguments, **named)
+        self.waiting.remove_requests(held_back)
+        output = super().schedule(*arguments, **named)
+        self.waiting.prepend_requests(held_back)
+        return output
 
     def _pause(self, request: Request) -> None:
         # vLLM's own way of passing over a running request, for one step: its counter is raised when that begins.

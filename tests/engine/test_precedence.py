@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from bench.tracing import traced
 from engine import prompts as prompts_module
 from engine import standstill
 from engine.engine import Engine
@@ -95,6 +96,22 @@ def test_vllm_stands_still_until_the_first_prompt_of_a_call_that_is_there(
         assert not stands_still(engine)
     assert {future.result().completion_tokens for future in back} == {500}
     wait_until(lambda: at_rest(engine))
+
+
+def test_of_the_background_one_prompt_is_read_beside_a_call_and_the_others_wait(engine: Engine) -> None:
+    generation = engine._generation
+    assert generation is not None
+    with traced(engine) as traces:
+        generation.stand_still(True)
+        back = submit(engine.open_call(background=True), "back", 3, request(40), [])
+        wait_until(lambda: engine.unfinished_in_vllm == 3)
+        (usual,) = submit(engine.open_call(), "usual", 1, request(20), [])
+        wait_until(lambda: engine.unfinished_in_vllm == 4)
+        generation.stand_still(False)
+        assert [future.result().completion_tokens for future in [usual, *back]] == [20, 40, 40, 40]
+    *others, call = sorted(traces, key=lambda trace: trace.prepared)
+    assert sorted(other.first > call.first for other in others) == [False, True, True]
+    assert sorted(other.first > call.last for other in others) == [False, True, True]
 
 
 @pytest.mark.parametrize("end", ["gone", "time"])
