@@ -134,7 +134,8 @@ class Prompts:
         if self._standstill.lasts and any(
             prompt.in_vllm and not prompt.lane.background for prompt in self.window.admitted
         ):
-            self._standstill.end()
+            # When it is handed in, which happens next: else vLLM would begin with a step of the background's alone.
+            asyncio.get_running_loop().call_soon(self._standstill.end)
         while self._generation is not None and (admission := self.window.take()):
             prompt = admission.prompt
             prompt.priority = admission.priority

@@ -98,7 +98,7 @@ def test_vllm_stands_still_until_the_first_prompt_of_a_call_that_is_there(
     wait_until(lambda: at_rest(engine))
 
 
-def test_of_the_background_one_prompt_is_read_beside_a_call_and_the_others_wait(engine: Engine) -> None:
+def test_of_the_background_at_most_one_prompt_is_read_beside_a_call(engine: Engine) -> None:
     generation = engine._generation
     assert generation is not None
     with traced(engine) as traces:
@@ -110,8 +110,8 @@ def test_of_the_background_one_prompt_is_read_beside_a_call_and_the_others_wait(
         generation.stand_still(False)
         assert [future.result().completion_tokens for future in [usual, *back]] == [20, 40, 40, 40]
     *others, call = sorted(traces, key=lambda trace: trace.prepared)
-    assert sorted(other.first > call.first for other in others) == [False, True, True]
-    assert sorted(other.first > call.last for other in others) == [False, True, True]
+    assert sum(other.first > call.first for other in others) >= 2
+    assert sum(other.first > call.last for other in others) >= 2
 
 
 @pytest.mark.parametrize("end", ["gone", "time"])
