@@ -5,7 +5,7 @@ import errno
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -182,9 +182,9 @@ def test_what_there_is_no_room_for_at_all(tmp_path: Path) -> None:
     assert there(tmp_path) == set()
 
 
-@pytest.fixture
-def of_unknown_size() -> Iterator[Url]:
-    """A video of 20 MiB, whose web server doesn't say how large it is."""
+@contextlib.contextmanager
+def sending(parts: Callable[[], Iterable[bytes]]) -> Iterator[Url]:
+    """A video of these parts, whose web server doesn't say how large it is."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -194,7 +194,8 @@ def of_unknown_size() -> Iterator[Url]:
         def do_GET(self) -> None:
             self.do_HEAD()
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(bytes(20 * 1024**2))
+                for part in parts():
+                    self.wfile.write(part)
 
         def log_message(self, *given: object) -> None:
             pass
@@ -203,6 +204,13 @@ def of_unknown_size() -> Iterator[Url]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Url(f"http://127.0.0.1:{server.server_port}/a.mp4")
         server.shutdown()
+
+
+@pytest.fixture
+def of_unknown_size() -> Iterator[Url]:
+    """A video of 20 MiB, whose web server doesn't say how large it is."""
+    with sending(lambda: [bytes(20 * 1024**2)]) as url:
+        yield url
 
 
 def test_a_video_of_unknown_size_is_no_larger_than_the_room(tmp_path: Path, of_unknown_size: Url) -> None:
@@ -310,25 +318,13 @@ def test_a_call_that_is_over_waits_for_no_other(
 def endless() -> Iterator[Url]:
     """A video that its web server never comes to the end of."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(200)
-            self.end_headers()
+    def slowly() -> Iterator[bytes]:
+        while True:
+            yield bytes(1024)
+            time.sleep(0.01)
 
-        def do_GET(self) -> None:
-            self.do_HEAD()
-            with contextlib.suppress(ConnectionError):
-                while True:
-                    self.wfile.write(bytes(1024))
-                    time.sleep(0.01)
-
-        def log_message(self, *given: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Url(f"http://127.0.0.1:{server.server_port}/a.mp4")
-        server.shutdown()
+    with sending(slowly) as url:
+        yield url
 
 
 @ENDS
