@@ -106,7 +106,7 @@ def run(
     :param engine: left without a prompt of this call, whatever the outcome
     :param budget: bytes that decoded frames may hold
     :param report_progress: is told how many of how many prompts are done
-    :param running: is kept up to date, and obeyed
+    :param running: is kept up to date, and obeyed; whoever calls has its clock watched
     :param window: how many sets of frames may be in flight at once, each with the prompts of all passes
     :param check_frames: raises PromptRefused if a request, given with two frames, could not have so many; they are not
         read then: no budget bounds a single set of frames
@@ -137,7 +137,6 @@ def run(
         with (
             contextlib.closing(read(wanted, budget, running)) as frames_of_tasks,
             running.on_cancel(engine.cancel),
-            running.watching_the_clock(),
         ):
             for frames, done in sliding_window(frames_of_tasks, submit, window):
                 for (number, index), future in zip(asking[frames.task], done.result()):

@@ -95,14 +95,16 @@ def ask(
     running: RunningCall | None = None,
     report_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    (outcome,) = run(
-        [Work(work, parameters, captioner._conversation(parameters))],
-        engine or captioner.engine.open_call(),
-        budget or ByteBudget(),
-        report_progress,
-        running or RunningCall(),
-        window=parameters.parallel_prompts,
-    )
+    call = running or RunningCall()
+    with call.watching_the_clock():  # as the app does, from before its plan is made
+        (outcome,) = run(
+            [Work(work, parameters, captioner._conversation(parameters))],
+            engine or captioner.engine.open_call(),
+            budget or ByteBudget(),
+            report_progress,
+            call,
+            window=parameters.parallel_prompts,
+        )
     outcome.check()
     return outcome
 
