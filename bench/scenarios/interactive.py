@@ -64,25 +64,22 @@ def measure(run: "Run") -> None:
     bodies = (broadcast(1, turn, quick=run.quick, part=CALLED).mmif() for turn in itertools.count())
     backfill = broadcast(40 if run.quick else PROMPTS, 0, quick=run.quick, part=BACKFILLED).mmif()
     latencies: dict[str, list[float]] = {name: [] for name in BESIDE}
-    done: dict[str, list[float]] = {name: [] for name in BESIDE}
-    _ask(server, next(bodies))
-    for number in run.steps(range(rounds), "rounds"):
-        for name in order(number):
+
+    def beside(name: str) -> Callable[[], float]:
+        def one_round() -> float:
             asked = list(itertools.islice(bodies, calls))
             with _backfill(server, backfill, BESIDE[name], options.in_flight):
                 before, began = _answered(server), time.perf_counter()
                 for body in asked:
                     time.sleep(PAUSE_SECONDS)
                     latencies[name].append(_ask(server, body))
-                done[name].append((_answered(server) - before - calls) / (time.perf_counter() - began))
+                return (_answered(server) - before - calls) / (time.perf_counter() - began)
+
+        return one_round
+
+    _ask(server, next(bodies))
+    done = run.take_turns({name: beside(name) for name in BESIDE}, rounds, warm_up=0)
     _report(run, latencies, done)
-
-
-def order(number: int) -> list[str]:
-    """Return what calls are made beside in a round, in its order: each round begins with another."""
-    names = list(BESIDE)
-    first = number % len(names)
-    return names[first:] + names[:first]
 
 
 def _report(run: "Run", latencies: dict[str, list[float]], done: dict[str, list[float]]) -> None:
