@@ -1,7 +1,6 @@
 """One server process through much of what it will meet: watched, bereft of its engine, attacked, and used a lot."""
 
 import json
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,15 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.calls import Call, slate
 from bench.fuzzing.attack import Attack
 from bench.server import Server, serving
 from bench.soak import Soak
+from tests.serving.queries import BY_PROMETHEUS, queries, wanted
 
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 CASES = 300
 CALLS = 240
 CLIENTS = 8
@@ -56,15 +54,17 @@ def _total(samples: dict[tuple[str, str], float], name: str) -> float:
 
 def test_dashboard_and_alerts_ask_for_what_there_is(server: Server, call: Call) -> None:
     call.make(server.url)
-    names = {name for name, _ in _samples(server)}
-    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
-    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    asked += [note["expr"] for note in dashboard["annotations"]["list"]]
-    asked += [rule["expr"] for group in groups for rule in group["rules"]]
-    wanted = {name for expression in asked for name in re.findall(r"(?:captioner_|vllm:|process_)\w+", expression)}
-    assert len(wanted) > 25
-    assert wanted - names == set()
+    there: dict[str, dict[str, set[str]]] = {"up": {label: set() for label in BY_PROMETHEUS}}
+    for name, labels in _samples(server):
+        known = there.setdefault(name, {label: set() for label in BY_PROMETHEUS})
+        for label, value in json.loads(labels).items():
+            known.setdefault(label, set()).add(value)
+    asked = [wanted(query) for query in queries()]
+    assert len({name for query in asked for name in query}) > 25
+    for query in asked:
+        for name, selected in query.items():
+            for label, values in selected.items():
+                assert values <= there[name][label], (name, label)
 
 
 def test_an_engine_that_comes_back_is_counted_once(server: Server, call: Call) -> None:
