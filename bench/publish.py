@@ -26,13 +26,13 @@ TEMPLATE = "page.md.j2"
 
 # What the page shows, by the names of its sections; in this order, on a machine that does nothing else.
 MEASUREMENTS = {
-    "throughput-256m": "throughput --model 256m --prompts 16 --rounds 4 --parallel 1,8,16 --batches 1,8",
+    "throughput-256m": "throughput --model 256m --prompts 16 --rounds 5 --parallel 1,8,16 --batches 1,8",
     "throughput-256m-default": "throughput --model 256m --resolution default --prompts 2 --rounds 3 --parallel 2 "
     "--batches 1,2 --contenders engine,transformers",
     "throughput-demo": "throughput --workload broadcast --rounds 7 --contenders engine,http,offline "
     "--http-parallel 1,8,16",
     "stages-256m": "stages --model 256m --prompts 12 --rounds 5",
-    "stages-demo": "stages",
+    "stages-demo": "stages --rounds 9",
     "latency": "latency",
     "interactive": "interactive",
     "reprompt-256m": "reprompt --model 256m --prompts 8",

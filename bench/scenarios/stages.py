@@ -11,7 +11,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -31,6 +31,20 @@ if TYPE_CHECKING:
 FRAMES, TOKENS = 3, 40  # of each prompt, where the model does not end captions by itself
 TILES = 16  # what the encoder's cache surely holds
 STEPS = 48
+
+
+@dataclass(frozen=True)
+class _Used:
+    """Seconds that something took, and of the processors in the app's process and in the engine's."""
+
+    seconds: float
+    app: float
+    engine: float
+
+    @property
+    def cores(self) -> float:
+        """How many were busy."""
+        return (self.app + self.engine) / self.seconds
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -64,73 +78,89 @@ def _round(run: "Run", turn: int, edge: int) -> Workload:
 def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     """Time calls and their stages by themselves, in turns."""
     # Each has a video's frames one after the other: calls read them unmarked, and come back to the first ones late.
-    turns = {stage: itertools.count() for stage in ("reading", "engine", "call")}
+    turns = {stage: itertools.count() for stage in ("mmif", "reading", "engine", "call")}
     traces: list[list[Trace]] = []  # call by call
-    cores: dict[str, list[float]] = {}
+    used: dict[str, list[_Used]] = {stage: [] for stage in turns}
 
     @contextlib.contextmanager
-    def busy(stage: str) -> Iterator[None]:
+    def timed(stage: str) -> Iterator[None]:
         before, began = _cpu_seconds(), time.perf_counter()
         yield
-        cores.setdefault(stage, []).append((_cpu_seconds() - before) / (time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        app, engine = (after - earlier for after, earlier in zip(_cpu_seconds(), before, strict=True))
+        used[stage].append(_Used(seconds, app, engine))
+
+    def mmif() -> float:
+        return annotate("mmif", tfLabels=["of no TimeFrame"])
 
     def reading() -> float:
         workload = _round(run, next(turns["reading"]), edge)
-        with busy("reading"):
-            began = time.perf_counter()
+        with timed("reading"):
             workload.images()
-            return time.perf_counter() - began
+        return used["reading"][-1].seconds
 
     def engine() -> float:
         requests = requests_of(_round(run, next(turns["engine"]), edge))
-        with busy("engine"):
+        with timed("engine"):
             return answer(captioner.engine, requests, run.options.parallel).seconds
 
     def call() -> float:
-        workload = _round(run, next(turns["call"]), edge)
-        mmif = workload.mmif()
-        parameters: dict[str, list[str]] = {
+        with traced(captioner.engine) as seen:
+            seconds = annotate("call")
+        traces.append(seen)
+        return seconds
+
+    def annotate(stage: str, **parameters: list[str]) -> float:
+        workload = _round(run, next(turns[stage]), edge)
+        document = workload.mmif()
+        parameters |= {
             "maxNewTokens": [str(workload.prompts[0].tokens)],
             "parallelPrompts": [str(run.options.parallel)],
             "longestEdge": [str(edge)],
         }
-        with traced(captioner.engine) as seen, busy("call"):
-            began = time.perf_counter()
-            captioner.annotate(mmif, **parameters)
-            took = time.perf_counter() - began
-        traces.append(seen)
-        return took
+        with timed(stage):
+            captioner.annotate(document, **parameters)
+        return used[stage][-1].seconds
 
-    taken = run.take_turns({"reading": reading, "engine": engine, "call": call}, run.options.rounds)
+    stages = {"mmif": mmif, "reading": reading, "engine": engine, "call": call}
+    taken = run.take_turns(stages, run.options.rounds)
     # Without those of the warm-up.
-    _show_overlap(run, taken, {name: cores[name][-len(samples) :] for name, samples in taken.items()})
+    _show_overlap(run, taken, {name: used[name][-len(samples) :] for name, samples in taken.items()})
     _show_traces(run, traces[-len(taken["call"]) :])
 
 
-def _show_overlap(run: "Run", taken: dict[str, list[float]], cores: dict[str, list[float]]) -> None:
-    """Record and show seconds, and how many cores were busy meanwhile."""
-    for name, samples in taken.items():
-        run.record(name, samples, "s", "less")
-        run.record(f"cores.{name}", cores[name], "cores")
+def _show_overlap(run: "Run", taken: dict[str, list[float]], used: dict[str, list[_Used]]) -> None:
+    """Record and show seconds, whose processor time they took, and how many cores were busy meanwhile."""
     longest = [max(pair) for pair in zip(taken["reading"], taken["engine"])]
     ratios = [over / under for over, under in zip(taken["call"], longest)]
     overlap = run.record("call_over_longest_stage", ratios, "x", "less").interval
     table = Table(
         title=f"a call of {run.options.prompts} prompts, {run.options.parallel} in flight ({run.options.model})"
     )
-    for column in ("", "reading frames alone", "engine alone", "whole call", "call / longest stage"):
+    for column in ("", "MMIF alone", "reading frames alone", "engine alone", "whole call", "call / longest stage"):
         table.add_column(column, justify="right" if column else "left")
-    seconds = [f"{statistics.median(samples):.3f} s" for samples in taken.values()]
-    table.add_row("time", *seconds, f"{overlap.value:.3f} ({overlap.low:.3f}-{overlap.high:.3f})")
-    table.add_row("cores busy", *(f"{statistics.median(cores[name]):.2f}" for name in taken), "")
+    rows: dict[str, list[str]] = {"time": [], "CPU time, app": [], "CPU time, engine's process": [], "cores busy": []}
+    for name, samples in taken.items():
+        found = (
+            run.record(name, samples, "s", "less"),
+            run.record(f"cpu.{name}.app", [each.app for each in used[name]], "s", "less"),
+            run.record(f"cpu.{name}.engine", [each.engine for each in used[name]], "s", "less"),
+            run.record(f"cores.{name}", [each.cores for each in used[name]], "cores"),
+        )
+        for cells, figure in zip(rows.values(), found, strict=True):
+            value = figure.interval.value
+            cells.append(f"{value:.2f}" if figure.unit == "cores" else f"{value:.3f} s")
+    rows["time"].append(f"{overlap.value:.3f} ({overlap.low:.3f}-{overlap.high:.3f})")
+    for title, cells in rows.items():
+        table.add_row(title, *cells)
     run.show(table)
 
 
-def _cpu_seconds() -> float:
-    """Return the seconds of CPU that this process and its children, the engine's among them, have used."""
+def _cpu_seconds() -> tuple[float, float]:
+    """Return the seconds of CPU that this process has used, and those of its children, which are the engine's."""
     process = psutil.Process()
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    own, *children = (each.cpu_times() for each in (process, *process.children(recursive=True)))
+    return own.user + own.system, sum(each.user + each.system for each in children)
 
 
 def _show_traces(run: "Run", calls: list[list[Trace]]) -> None:
