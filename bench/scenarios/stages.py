@@ -6,11 +6,10 @@ writing of tokens. What each stage has to compute or read is counted (see `bench
 """
 
 import argparse
-import contextlib
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,27 +81,24 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
     traces: list[list[Trace]] = []  # call by call
     used: dict[str, list[_Used]] = {stage: [] for stage in turns}
 
-    @contextlib.contextmanager
-    def timed(stage: str) -> Iterator[None]:
+    def timed(stage: str, do: Callable[[], object]) -> float:
         before, began = _cpu_seconds(), time.perf_counter()
-        yield
+        do()
         seconds = time.perf_counter() - began
         app, engine = (after - earlier for after, earlier in zip(_cpu_seconds(), before, strict=True))
         used[stage].append(_Used(seconds, app, engine))
+        return seconds
 
     def mmif() -> float:
         return annotate("mmif", tfLabels=["of no TimeFrame"])
 
     def reading() -> float:
         workload = _round(run, next(turns["reading"]), edge)
-        with timed("reading"):
-            workload.images()
-        return used["reading"][-1].seconds
+        return timed("reading", workload.images)
 
     def engine() -> float:
         requests = requests_of(_round(run, next(turns["engine"]), edge))
-        with timed("engine"):
-            return answer(captioner.engine, requests, run.options.parallel).seconds
+        return timed("engine", lambda: answer(captioner.engine, requests, run.options.parallel))
 
     def call() -> float:
         with traced(captioner.engine) as seen:
@@ -118,19 +114,19 @@ def _overlap(run: "Run", captioner: "SmolVLM2Captioner", edge: int) -> None:
             "parallelPrompts": [str(run.options.parallel)],
             "longestEdge": [str(edge)],
         }
-        with timed(stage):
-            captioner.annotate(document, **parameters)
-        return used[stage][-1].seconds
+        return timed(stage, lambda: captioner.annotate(document, **parameters))
 
     stages = {"mmif": mmif, "reading": reading, "engine": engine, "call": call}
-    taken = run.take_turns(stages, run.options.rounds)
+    rounds = run.options.rounds
+    run.take_turns(stages, rounds)
     # Without those of the warm-up.
-    _show_overlap(run, taken, {name: used[name][-len(samples) :] for name, samples in taken.items()})
-    _show_traces(run, traces[-len(taken["call"]) :])
+    _show_overlap(run, {stage: every[-rounds:] for stage, every in used.items()})
+    _show_traces(run, traces[-rounds:])
 
 
-def _show_overlap(run: "Run", taken: dict[str, list[float]], used: dict[str, list[_Used]]) -> None:
+def _show_overlap(run: "Run", used: dict[str, list[_Used]]) -> None:
     """Record and show seconds, whose processor time they took, and how many cores were busy meanwhile."""
+    taken = {stage: [each.seconds for each in every] for stage, every in used.items()}
     longest = [max(pair) for pair in zip(taken["reading"], taken["engine"])]
     ratios = [over / under for over, under in zip(taken["call"], longest)]
     overlap = run.record("call_over_longest_stage", ratios, "x", "less").interval
